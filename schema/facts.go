@@ -1,0 +1,144 @@
+package schema
+
+// Facts is all that the steps found out, one section per step. A section that is missing is a step that has not
+// converged yet. Facts say what is, never what will be, and hold no secret: files that do are named by path.
+type Facts struct {
+	Host      *HostFacts      `json:"host,omitempty"`
+	Image     *ImageFacts     `json:"image,omitempty"`
+	Network   *NetworkFacts   `json:"network,omitempty"`
+	Backup    *BackupFacts    `json:"backup,omitempty"`
+	Initramfs *InitramfsFacts `json:"initramfs,omitempty"`
+	Boot      *BootFacts      `json:"boot,omitempty"`
+	Reboot    *RebootFacts    `json:"reboot,omitempty"`
+}
+
+// HostFacts is what precheck saw.
+type HostFacts struct {
+	Hostname      string      `json:"hostname"`
+	Arch          string      `json:"arch"`
+	OS            OSFacts     `json:"os"`
+	KernelRelease string      `json:"kernel_release"`
+	Firmware      string      `json:"firmware"`
+	BootMethod    string      `json:"boot_method"`
+	DeviceTypes   []string    `json:"device_types"`
+	Disk          *Disk       `json:"disk,omitempty"`
+	Root          *FileSystem `json:"root,omitempty"`
+	Boot          *FileSystem `json:"boot,omitempty"`
+	Memory        MemoryFacts `json:"memory"`
+	WorkFree      int64       `json:"work_free_bytes"`
+	WriteKBs      int64       `json:"write_kb_s"`
+	Checks        []Check     `json:"checks"`
+}
+
+// OSFacts is /etc/os-release in short (os-release(5)).
+type OSFacts struct {
+	ID        string `json:"id"`
+	VersionID string `json:"version_id"`
+	Name      string `json:"name"`
+}
+
+// MemoryFacts is in bytes: what the machine has, and what stage 2 will hold at once, 0 where not known yet (F7).
+type MemoryFacts struct {
+	Total int64 `json:"total_bytes"`
+	Need  int64 `json:"need_bytes"`
+}
+
+// Check is the outcome of one of precheck's checks: pass, warn, block or skip.
+type Check struct {
+	Name   string `json:"name"`
+	Status string `json:"status"`
+	Got    string `json:"got"`
+}
+
+// Disk identifies a whole disk so that it is found again under any name. Size is in bytes; TableID is the MBR
+// disk signature (8 hex digits) or the GPT disk GUID.
+type Disk struct {
+	Name       string `json:"name"`
+	Size       int64  `json:"size_bytes"`
+	SectorSize int64  `json:"sector_bytes"`
+	Serial     string `json:"serial"`
+	Model      string `json:"model"`
+	Table      string `json:"table"`
+	TableID    string `json:"table_id"`
+}
+
+// FileSystem identifies a mounted file system.
+type FileSystem struct {
+	Device string `json:"device"`
+	Type   string `json:"type"`
+	UUID   string `json:"uuid"`
+	Mount  string `json:"mount"`
+}
+
+// FileRef finds a file again from an initramfs: by file system and by the path inside that file system.
+type FileRef struct {
+	FSUUID string `json:"fs_uuid"`
+	FSType string `json:"fs_type"`
+	Path   string `json:"path"`
+	Size   int64  `json:"size_bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// ImageFacts is the image ready to be flashed. Path and Index are in the work dir.
+type ImageFacts struct {
+	Path         string `json:"path"`
+	Index        string `json:"index"`
+	GzipSize     int64  `json:"gzip_bytes"`
+	GzipSHA256   string `json:"gzip_sha256"`
+	RawSize      int64  `json:"raw_bytes"`
+	RawSHA256    string `json:"raw_sha256"`
+	DataSize     int64  `json:"data_bytes"`
+	SourceSHA256 string `json:"source_sha256"`
+	Table        string `json:"table"`
+	DeviceType   string `json:"device_type"`
+	Arch         string `json:"arch"`
+}
+
+// NetworkFacts lists the connection files that go along; they hold keys and lie 0600 in the work dir.
+type NetworkFacts struct {
+	Dir         string       `json:"dir"`
+	Connections []Connection `json:"connections"`
+}
+
+// Connection is one NetworkManager keyfile of the new system. Source says where it was found.
+type Connection struct {
+	File     string `json:"file"`
+	SSID     string `json:"ssid"`
+	Security string `json:"security"`
+	Source   string `json:"source"`
+	SHA256   string `json:"sha256"`
+}
+
+// BackupFacts is the archive of volumes; Path is empty when there is none.
+type BackupFacts struct {
+	Path    string   `json:"path"`
+	Size    int64    `json:"size_bytes"`
+	SHA256  string   `json:"sha256"`
+	Volumes []string `json:"volumes"`
+	Files   int64    `json:"files"`
+}
+
+// InitramfsFacts is the archive that starts stage 2.
+type InitramfsFacts struct {
+	Path          string   `json:"path"`
+	Size          int64    `json:"size_bytes"`
+	SHA256        string   `json:"sha256"`
+	KernelRelease string   `json:"kernel_release"`
+	Modules       []string `json:"modules"`
+	MemoryNeed    int64    `json:"memory_need_bytes"`
+}
+
+// BootFacts is the state of the boot loader.
+type BootFacts struct {
+	Method string   `json:"method"`
+	Armed  bool     `json:"armed"`
+	Kernel string   `json:"kernel"`
+	Files  []string `json:"files"`
+}
+
+// RebootFacts says whether a reboot is on its way. Due is RFC 3339, empty when none is.
+type RebootFacts struct {
+	BootID  string `json:"boot_id"`
+	Pending bool   `json:"pending"`
+	Due     string `json:"due"`
+}

@@ -1,0 +1,35 @@
+package schema
+
+// FlashPlanName is the name and version of the plan in the initramfs.
+const FlashPlanName = "flash-plan/1"
+
+// FlashPlan is all that stage 2 needs to know. build-initramfs writes it, stage 2 reads it; both are the same
+// executable, so they never differ in version. Archive paths are absolute paths in the initramfs.
+type FlashPlan struct {
+	Schema string `json:"schema"`
+	// Disk is written over; Root is the old system's root, where stage 2 disarms and leaves its outcome.
+	Disk Disk       `json:"disk"`
+	Root FileSystem `json:"root"`
+	// WorkDir lies on the file system WorkFS: its path there, not where it was mounted.
+	WorkFS  FileSystem `json:"work_fs"`
+	WorkDir string     `json:"work_dir"`
+	// Modules are kernel modules of the archive in the order in which they are loaded.
+	Modules []string `json:"modules"`
+	Image   FileRef  `json:"image"`
+	// Index is the image's index in the archive (image-index/1).
+	Index      ArchiveFile   `json:"index"`
+	Backup     *FileRef      `json:"backup,omitempty"`
+	ConfigJSON ArchiveFile   `json:"config_json"`
+	Networks   []ArchiveFile `json:"networks"`
+	Stage2     Stage2Config  `json:"stage2"`
+	// KernelRelease is what the modules were built for.
+	KernelRelease string `json:"kernel_release"`
+}
+
+// ArchiveFile is a file of the initramfs; Name is its file name on the new system.
+type ArchiveFile struct {
+	Name   string `json:"name"`
+	Path   string `json:"path"`
+	Size   int64  `json:"size_bytes"`
+	SHA256 string `json:"sha256"`
+}
