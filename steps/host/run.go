@@ -1,0 +1,84 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+)
+
+// ExitError is a command that ended badly, with the last of what it printed.
+type ExitError struct {
+	Cmd    Cmd
+	Err    error
+	Output string
+}
+
+// Error shows the command as a person would type it.
+func (e *ExitError) Error() string {
+	text := fmt.Sprintf("%s: %v", e.Cmd, e.Err)
+	if e.Output != "" {
+		text += ": " + e.Output
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *ExitError) Unwrap() error { return e.Err }
+
+// String quotes the command line.
+func (c Cmd) String() string {
+	words := append([]string{c.Name}, c.Args...)
+	for i, w := range words {
+		if w == "" || strings.ContainsAny(w, " \t\n\"'\\$`") {
+			words[i] = fmt.Sprintf("%q", w)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// Run implements Host. Output goes into the error only: a step's standard output is its result.
+func (r *Rooted) Run(ctx context.Context, cmd Cmd) error {
+	tail := &tail{limit: 2048}
+	c := command(ctx, cmd)
+	c.Stdout, c.Stderr = tail, tail
+	if err := c.Run(); err != nil {
+		return &ExitError{Cmd: cmd, Err: err, Output: strings.TrimSpace(string(tail.buf))}
+	}
+	return nil
+}
+
+// Spawn implements Host: a session of its own and no open files, so that neither a closing ssh connection nor a
+// waiting reader of our output is tied to it.
+func (r *Rooted) Spawn(cmd Cmd) (int, error) {
+	c := command(context.Background(), cmd)
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := c.Start(); err != nil {
+		return 0, &ExitError{Cmd: cmd, Err: err}
+	}
+	pid := c.Process.Pid
+	return pid, c.Process.Release()
+}
+
+// command is the one place of the project that starts programs.
+func command(ctx context.Context, cmd Cmd) *exec.Cmd {
+	c := exec.CommandContext(ctx, cmd.Name, cmd.Args...)
+	c.Dir = cmd.Dir
+	return c
+}
+
+// tail keeps the last bytes written to it.
+type tail struct {
+	limit int
+	buf   []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, bytes.ToValidUTF8(p, []byte("?"))...)
+	if over := len(t.buf) - t.limit; over > 0 {
+		t.buf = t.buf[over:]
+	}
+	return len(p), nil
+}
