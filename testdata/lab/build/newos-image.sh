@@ -1,0 +1,120 @@
+#!/bin/bash
+# newos-image.sh TREE OUT.img: a small image in the form of balenaOS for genericx86-64-ext, bootable
+# by BIOS: MBR; p1 resin-boot FAT16, p2 resin-rootA, p3 resin-rootB, p4 extended, p5 resin-state,
+# p6 resin-data, all ext4; everything on 4 MiB (features E20-E22, E31, E38). The kernel comes from
+# a tree of guest-tree.sh, the system is the program in ../newos. 448 MiB, 40 of them don't compress.
+set -euo pipefail
+here=$(dirname "$(realpath "$0")")
+# shellcheck source=cache.sh
+. "$here/cache.sh"
+[ $# = 2 ] || die "usage: ${0##*/} TREE OUT.img"
+need_root
+tree=$(realpath "$1") out=$2
+export SOURCE_DATE_EPOCH=1700000000
+
+align=4                                       # MiB
+boot=40 rootA=152 rootB=152 state=20 data=64  # MiB; E22 has the sizes of the real one
+p1=$align p2=$((p1 + boot)) p3=$((p2 + rootA)) p4=$((p3 + rootB))
+p5=$((p4 + align)) p6=$((p5 + state + align)) end=$((p6 + data))
+
+partition_table() {
+	truncate -s "${end}M" "$1"
+	sfdisk --quiet "$1" <<-S
+		label: dos
+		label-id: 0xba1e0a05
+		1: start=${p1}MiB, size=${boot}MiB, type=e, bootable
+		2: start=${p2}MiB, size=${rootA}MiB, type=83
+		3: start=${p3}MiB, size=${rootB}MiB, type=83
+		4: start=${p4}MiB, size=$((end - p4))MiB, type=f
+		5: start=${p5}MiB, size=${state}MiB, type=83
+		6: start=${p6}MiB, size=${data}MiB, type=83
+	S
+}
+
+# initramfs FILE: newos as /init and the modules for disk, ext4 and FAT, in loading order.
+initramfs() {
+	local root=$1.d release module
+	mkdir -p "$root/modules"
+	(cd "$here/../newos" && CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags='-s -w' -o "$root/init" .)
+	release=$(basename "$(echo "$tree"/lib/modules/*)")
+	for module in virtio_pci virtio_blk ahci ata_piix sd_mod nvme crc32c_generic ext4 vfat nls_cp437 nls_ascii; do
+		# a module that this kernel has built in, or no longer has, brings no line
+		modprobe --dirname "$tree" --set-version "$release" --show-depends "$module" || :
+	done 2>/dev/null | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$root/modules/paths"
+	grep -q '/ext4\.ko' "$root/modules/paths" || die "no ext4 module for $release in $tree"
+	while read -r module; do
+		case $module in
+		*.xz) xz -dc "$module" >"$root/modules/$(basename "$module" .xz)" ;;
+		*) cp "$module" "$root/modules/" ;;
+		esac
+		basename "$module" .xz >>"$root/modules/order"
+	done <"$root/modules/paths"
+	rm "$root/modules/paths"
+	(cd "$root" && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible | gzip -n9) >"$1"
+	rm -r "$root"
+}
+
+# put IMAGE MIB FILE: copies a file system to its place in the image.
+put() { dd if="$3" of="$1" bs=1M seek="$2" conv=notrunc,sparse status=none; }
+
+# ext4 IMAGE START SIZE LABEL [TREE]
+ext4() {
+	MKE2FS_CONFIG=$tree/etc/mke2fs.conf mke2fs -q -F -t ext4 -L "$4" -E "offset=$(($2 << 20)),lazy_itable_init=0" \
+		${5:+-d "$5"} "$1" "${3}M"
+}
+
+boot_files() {
+	local dir=$1
+	mkdir -p "$dir/system-connections" "$dir/grub" "$dir/EFI/BOOT"
+	cp "$here/newos-boot/device-type.json" "$dir/"
+	cp "$here/newos-boot/sample.ignore" "$dir/system-connections/resin-sample.ignore"
+	cp "$here/newos-boot/grub.cfg" "$dir/grub/grub.cfg"
+	cp "$here/newos-boot/grub.cfg" "$dir/EFI/BOOT/grub.cfg"
+	echo "genericx86-64-ext lab image" >"$dir/image-version-info"
+}
+
+boot_partition() {
+	local fs=$2.fat
+	boot_files "$2"
+	truncate -s "${boot}M" "$fs"
+	mkfs.vfat --invariant -F 16 -n resin-boot "$fs" >"$fs.log" 2>&1 || die "$(cat "$fs.log")"
+	MTOOLS_SKIP_CHECK=1 mcopy -s -i "$fs" "$2"/* ::/
+	put "$1" "$p1" "$fs"
+}
+
+root_files() {
+	local dir=$1
+	mkdir -p "$dir/boot" "$dir/opt"
+	cp "$tree"/boot/vmlinuz-* "$dir/boot/bzImage"
+	initramfs "$dir/boot/initrd"
+	# does not compress, and is the same in every build
+	openssl enc -aes-128-ctr -nosalt -K ba1ea000ba1ea000ba1ea000ba1ea000 -iv 0 -in /dev/zero 2>/dev/null |
+		head -c 40M >"$dir/opt/payload.bin" || :
+	[ "$(stat -c %s "$dir/opt/payload.bin")" = $((40 << 20)) ] || die "payload is not 40 MiB"
+}
+
+boot_code() {
+	local grub=$tree/usr/lib/grub/i386-pc
+	chroot "$tree" grub-mkimage --format=i386-pc --prefix='(,msdos1)/grub' biosdisk part_msdos fat ext2 \
+		search search_label normal configfile linux serial terminal echo boot >"$2"
+	[ "$(stat -c %s "$2")" -le $(((align << 20) - 512)) ] || die "GRUB's core image is too big"
+	dd if="$grub/boot.img" of="$1" bs=440 count=1 conv=notrunc status=none
+	dd if="$2" of="$1" bs=512 seek=1 conv=notrunc status=none
+}
+
+build() {
+	local image=$1 dir=$1.d
+	mkdir "$dir"
+	partition_table "$image"
+	boot_partition "$image" "$dir/boot"
+	root_files "$dir/root"
+	ext4 "$image" "$p2" "$rootA" resin-rootA "$dir/root"
+	ext4 "$image" "$p3" "$rootB" resin-rootB
+	ext4 "$image" "$p5" "$state" resin-state
+	ext4 "$image" "$p6" "$data" resin-data
+	boot_code "$image" "$dir/core.img"
+	rm -r "$dir"
+}
+
+cache_build "$out" "$(cache_key "$tree" "$(go env GOVERSION)" "@$here/../newos" "@$here/../../../go.sum" \
+	"@$here/cache.sh" "@$here/newos-image.sh" "@$here/newos-boot")" build
