@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
-	"strings"
 	"unicode/utf16"
 )
 
@@ -178,5 +177,5 @@ func utf16Name(b []byte) string {
 	for ; len(b) >= 2 && binary.LittleEndian.Uint16(b) != 0; b = b[2:] {
 		units = append(units, binary.LittleEndian.Uint16(b))
 	}
-	return strings.ToValidUTF8(string(utf16.Decode(units)), "\ufffd")
+	return string(utf16.Decode(units))
 }
