@@ -1,0 +1,174 @@
+// Package wifi is the step collect-wifi: it finds the networks the old system can join, and lays down one
+// NetworkManager connection file for each, for balenaOS to take from its boot partition (S76–S85, F2, E31).
+package wifi
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps"
+	"github.com/balena-community/balena-migrate/steps/host"
+)
+
+// Dir is the directory in the work dir that holds the connection files and nothing else.
+const Dir = "system-connections"
+
+// The files hold keys.
+const (
+	dirMode  = 0o700
+	fileMode = 0o600
+)
+
+// Step is collect-wifi.
+type Step struct{}
+
+// Name implements steps.Step.
+func (Step) Name() string { return "collect-wifi" }
+
+// entry is a connection file as it should be.
+type entry struct {
+	network
+
+	name string
+	data []byte
+}
+
+// Plan implements steps.Step.
+func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
+	p := steps.Plan{Facts: v.Facts, Warnings: []string{}}
+	p.Facts.Network = nil
+	if err := ctx.Err(); err != nil {
+		return p, err
+	}
+	f, err := collect(v, &p)
+	if err != nil {
+		return p, err
+	}
+	entries := files(f.own, choose(f, v.Config.Network, &p), v.Config.Network.FirstIndex)
+	if len(entries) == 0 && len(p.Blocked) == 0 {
+		noNetwork(v.Config.Network.Require, &p)
+	}
+	if len(p.Blocked) > 0 {
+		return p, nil
+	}
+	dir := path.Join(v.WorkDir, Dir)
+	if err := compare(v.Files, dir, entries, &p); err != nil {
+		return p, err
+	}
+	if len(p.Changes) == 0 {
+		p.Facts.Network = facts(dir, entries)
+	}
+	return p, nil
+}
+
+// noNetwork is S82.
+func noNetwork(require bool, p *steps.Plan) {
+	if !require {
+		p.Warn("no network goes along: the new system reaches the network by Ethernet with DHCP only")
+		return
+	}
+	p.Block("network.require", "no connection that can go along", "one at least, or the device may never be reached again",
+		"name a connection file in network.files, or, if the device is on Ethernet with DHCP, set network.require=false")
+}
+
+// files gives every connection its number and its content: the caller's files in their order, then the networks.
+// Two connections never share a name, an id or a uuid, for then NetworkManager would load one of them only (P33).
+func files(given []own, networks []network, first int) []entry {
+	var out []entry
+	taken := map[string]bool{}
+	for i := range len(given) + len(networks) {
+		name := fmt.Sprintf("resin-wifi-%02d", first+i)
+		taken[name] = true
+		e := entry{name: name}
+		if i >= len(given) {
+			e.network = networks[i-len(given)]
+			e.data = render(e.network, name)
+		}
+		out = append(out, e)
+	}
+	for i, o := range given {
+		k := o.file
+		if uuid := k.get("connection", "uuid"); uuid != "" {
+			if taken[uuid] {
+				k = k.without("connection", "uuid")
+			}
+			taken[uuid] = true
+		}
+		if id := k.get("connection", "id"); id != "" {
+			if taken[id] {
+				k = k.with("connection", "id", out[i].name)
+			}
+			taken[id] = true
+		}
+		out[i].network, out[i].data = o.network, k.bytes()
+	}
+	return out
+}
+
+// compare plans what makes the directory hold exactly the entries.
+func compare(r host.Reader, dir string, entries []entry, p *steps.Plan) error {
+	wanted := map[string]bool{}
+	for _, e := range entries {
+		wanted[e.name] = true
+	}
+	there, err := r.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err != nil && len(entries) > 0 {
+		p.Add(steps.Mkdir{Place: steps.InFiles, Path: dir, Mode: dirMode})
+	}
+	for _, e := range there {
+		if wanted[e.Name()] && e.Type().IsRegular() {
+			continue
+		}
+		// A link under a wanted name would be written through, out of the directory.
+		p.Add(steps.Remove{Place: steps.InFiles, Path: path.Join(dir, e.Name()), Secret: true})
+	}
+	for _, e := range entries {
+		name := path.Join(dir, e.name)
+		before, ok, err := lies(r, name, e.data)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			p.Add(steps.WriteFile{Place: steps.InFiles, Path: name, Data: e.data, Mode: fileMode, Before: before, Secret: true})
+		}
+	}
+	return nil
+}
+
+// lies says whether a file is there with this content, for nobody else to read.
+func lies(r host.Reader, name string, data []byte) (before []byte, ok bool, err error) {
+	info, err := r.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	before, err = r.ReadFile(name)
+	return before, bytes.Equal(before, data) && info.Mode().Perm() == fileMode, err
+}
+
+func facts(dir string, entries []entry) *schema.NetworkFacts {
+	out := &schema.NetworkFacts{Dir: dir, Connections: []schema.Connection{}}
+	for _, e := range entries {
+		sum := sha256.Sum256(e.data)
+		c := schema.Connection{
+			File: e.name, Security: e.security, Source: e.source, SHA256: hex.EncodeToString(sum[:]),
+		}
+		if e.ssid != "" {
+			c.SSID = display(e.ssid)
+		}
+		out.Connections = append(out.Connections, c)
+	}
+	return out
+}
