@@ -133,6 +133,7 @@ func (e *encoder) feed(j *chunkJob) (bool, error) {
 	}
 	if j.buf == nil {
 		j.buf = make([]byte, e.opts.ChunkSize)
+		j.gz.Grow(int(e.index.MaxMember())) // at once, or it would double beyond what is needed
 	}
 	n, err := io.ReadFull(e.r, j.buf)
 	e.atEnd = err == io.EOF || err == io.ErrUnexpectedEOF

@@ -315,7 +315,7 @@ func benchImage(size int) []byte {
 		case 0:
 			copy(part, code[i<<19%(len(code)/2):])
 		case 1:
-			rng.Read(part)
+			_, _ = rng.Read(part)
 		}
 	}
 	return raw

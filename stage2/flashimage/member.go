@@ -75,7 +75,7 @@ func (f *inflater) inflate(member, dst []byte) *ChunkError {
 	switch {
 	case errors.Is(err, gzip.ErrChecksum):
 		return &ChunkError{Damage: DamageChecksum}
-	case err != nil && err != io.EOF:
+	case err != nil && !errors.Is(err, io.EOF):
 		return &ChunkError{Damage: DamageData, Err: err}
 	case n > len(dst):
 		return &ChunkError{Damage: DamageSize, Want: fmt.Sprint(len(dst)), Got: "more"}
@@ -101,7 +101,7 @@ func (f *inflater) fill(p []byte) (int, error) {
 }
 
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
