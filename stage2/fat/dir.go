@@ -2,6 +2,7 @@ package fat
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -51,7 +52,7 @@ func (f *FS) scan(dir extent, see func(rawEntry) bool) error {
 	c := f.chain(dir.first)
 	for {
 		off, err := c.cluster()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

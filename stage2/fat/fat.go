@@ -206,7 +206,7 @@ func (f *FS) readFull(p []byte, off int64) error {
 	if n == len(p) {
 		return nil
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: it ends before offset %d", ErrDamaged, off+int64(len(p)))
 	}
 	return fmt.Errorf("FAT file system at offset %d: %w", off, err)

@@ -26,7 +26,7 @@ const longest = "a name as long as a name can be in this format - " // ends afte
 func content() map[string][]byte {
 	rng := rand.NewChaCha8([32]byte{1})
 	big := make([]byte, 300_001)
-	rng.Read(big)
+	_, _ = rng.Read(big)
 	many := map[string][]byte{
 		"device-type.json":       []byte(deviceType), // E38
 		"balena-image-flasher":   {},                 // E24

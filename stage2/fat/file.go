@@ -74,11 +74,17 @@ func (f *FS) open(e *entry, name string) (*file, error) {
 
 // ReadFile reads a whole file, see [io/fs.ReadFileFS]. Memory grows with the bytes read, not by the size on the disk.
 func (f *FS) ReadFile(name string) ([]byte, error) {
-	file, err := f.Open(name)
+	e, err := f.find("open", name)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	if e.dir {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("is a directory")}
+	}
+	file, err := f.open(e, name)
+	if err != nil {
+		return nil, err
+	}
 	return io.ReadAll(file)
 }
 
@@ -139,7 +145,7 @@ func (f *file) Close() error {
 
 func (f *file) Read(p []byte) (int, error) {
 	n, err := f.read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = &fs.PathError{Op: "read", Path: f.name, Err: err}
 	}
 	return n, err
@@ -171,7 +177,7 @@ func (f *file) read(p []byte) (int, error) {
 
 func (f *file) advance() error {
 	off, err := f.chain.cluster()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: chain ends %d bytes before the file's size of %d", ErrDamaged, f.left, f.entry.size)
 	}
 	f.off, f.inHere = off, f.chain.f.geometry.clusterSize

@@ -75,7 +75,7 @@ func TestMadeByTools(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer f.Close()
+			t.Cleanup(func() { _ = f.Close() })
 			got, err := Probe(f)
 			if got != tt.want || err != nil {
 				t.Errorf("%+v, want %+v, error %v", got, tt.want, err)
