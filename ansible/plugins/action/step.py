@@ -1,0 +1,72 @@
+"""Runs one step of balena-migrate on a device that needs sshd and sudo, but no Python.
+
+One ssh round trip per step: the document goes to standard input, the result comes back on standard output. Only
+where the executable is missing, a second one installs it.
+"""
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.balena_community.migrate.plugins.plugin_utils import document
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Remote
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import Tool, binaries
+
+STEPS = ('precheck', 'prepare-image', 'collect-wifi', 'backup', 'build-initramfs', 'arm-boot', 'reboot')
+ARGUMENTS = {
+    'name': {'type': 'str', 'required': True, 'choices': list(STEPS)},
+    'config': {'type': 'dict', 'default': {}},
+    'facts': {'type': 'dict', 'default': {}},
+    'awaited': {'type': 'list', 'elements': 'str', 'default': []},
+    'work_dir': {'type': 'str', 'default': '/var/lib/balena-migrate'},
+    'bin_dir': {'type': 'str', 'default': '/var/lib/balena-migrate/bin'},
+    'binaries': {'type': 'str', 'default': ''},
+}
+
+
+class ActionModule(ActionBase):
+    """The step action."""
+
+    # True would make and remove a folder on the device for every task: three round trips.
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Run the step and return its result."""
+        outcome = super().run(tmp, task_vars)
+        checked, args = self.validate_argument_spec(ARGUMENTS)
+        remote = Remote(self)
+        try:
+            outcome.update(self._step(remote, args))
+        finally:
+            remote.close()
+        return outcome
+
+    def _step(self, remote: Remote, args: dict[str, Any]) -> dict[str, Any]:
+        tool = Tool(remote, binaries(args['binaries']), args['bin_dir'])
+        asked = {'schema': 'migration/1', 'config': args['config'], 'facts': args['facts']}
+        answer = tool.run(self._argv(args), document.encode(asked))
+        outcome = document.result(document.decode(answer, 'step ' + args['name']), answer)
+        outcome.update(installed=tool.installed, at=int(time.time()))
+        if outcome.get('failed') and self._task.check_mode and args['awaited']:
+            return self._not_there_yet(args, outcome)
+        return outcome
+
+    def _argv(self, args: dict[str, Any]) -> list[str]:
+        argv = ['step', args['name'], '--json', '--input', '-', '--work-dir', args['work_dir']]
+        if self._task.check_mode:
+            argv.append('--check')
+        if self._task.diff:
+            argv.append('--diff')
+        return argv
+
+    @staticmethod
+    def _not_there_yet(args: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
+        """Check mode copied nothing, so a step that needs the files that would have been copied can't tell."""
+        note = '%s was not looked at in full, as check mode did not copy %s: %s' % (
+            args['name'], ', '.join(args['awaited']), outcome['msg'])
+        return {'changed': True, 'check': True, 'step': args['name'], 'msg': note, 'warnings': [note],
+                'facts': args['facts'], 'at': outcome['at'], 'installed': outcome['installed']}

@@ -1,0 +1,123 @@
+"""Waits for what becomes of a device after its reboot into stage 2.
+
+Either the old system is back, in another boot, and says why; or it left: nothing answers any more, or something else
+does. The device is never judged by one look, and no look takes longer than a minute.
+"""
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible.errors import AnsibleActionSkip
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.probe import Look, forget, look
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Remote
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import Tool, binaries
+
+ARGUMENTS = {
+    'old_boot_id': {'type': 'str', 'required': True},
+    'since': {'type': 'int', 'default': 0},
+    'timeout': {'type': 'int', 'default': 1800},
+    'interval': {'type': 'int', 'default': 5},
+    'settle': {'type': 'int', 'default': 120},
+    'work_dir': {'type': 'str', 'default': '/var/lib/balena-migrate'},
+    'bin_dir': {'type': 'str', 'default': '/var/lib/balena-migrate/bin'},
+    'binaries': {'type': 'str', 'default': ''},
+}
+
+# A host whose turn comes late (more hosts than forks) is looked at for so long at least, in seconds.
+LEAST = 60
+
+
+class Watch:
+    """What was seen of one device over time. Times are seconds since the epoch, None while it is not so."""
+
+    def __init__(self, old_boot_id: str, settle: int) -> None:
+        self._old = old_boot_id
+        self._settle = settle
+        self.gone_since: float | None = None
+        self._other_since: float | None = None
+        self._last = Look('silence')
+
+    def see(self, seen: Look, now: float) -> dict[str, Any] | None:
+        """Take note of a look; return the verdict once there is one."""
+        same_kind = seen.kind == self._last.kind
+        self._last = seen
+        if seen.kind == 'answer' and seen.boot_id == self._old:
+            self.gone_since = self._other_since = None
+            return None
+        if seen.kind == 'answer':
+            return self._answered(seen)
+        self.gone_since = self.gone_since or now
+        if seen.kind == 'silence' or not same_kind or self._other_since is None:
+            self._other_since = None if seen.kind == 'silence' else now
+            return None
+        return self._other(seen, now)
+
+    def give_up(self) -> dict[str, Any]:
+        """Return the verdict when the time is over."""
+        if self.gone_since is None:
+            return self._verdict('the old system is still running in the boot it was in: it did not reboot')
+        return self._verdict('nothing that we know answers since %s; last: %s'
+                             % (stamp(self.gone_since), self._last.text or self._last.kind), left=True)
+
+    def _answered(self, seen: Look) -> dict[str, Any]:
+        if seen.system.startswith('balena'):
+            return self._verdict('%s answers in boot %s' % (seen.system, seen.boot_id), left=True)
+        if seen.status is None:
+            text = 'a system without our status answers: %s, boot %s (%s)' % (seen.system, seen.boot_id, seen.text)
+            return self._verdict(text, left=True)
+        return self._verdict('the old system answers in boot %s' % seen.boot_id, came_back=True)
+
+    def _other(self, seen: Look, now: float) -> dict[str, Any] | None:
+        """A host key seen twice is enough; a refused login may be a system that goes down or comes up."""
+        if seen.kind == 'refused' and now - (self._other_since or now) < self._settle:
+            return None
+        return self._verdict('something else answers at this address: ' + seen.text, left=True)
+
+    def _verdict(self, evidence: str, came_back: bool = False, left: bool = False) -> dict[str, Any]:
+        gone = stamp(self.gone_since) if self.gone_since else ''
+        return {'came_back': came_back, 'left': left, 'evidence': evidence, 'gone_since': gone,
+                'boot_id': self._last.boot_id, 'status': self._last.status or {}}
+
+
+def stamp(seconds: float) -> str:
+    """Return a point in time in RFC 3339, UTC."""
+    return datetime.fromtimestamp(int(seconds), timezone.utc).isoformat().replace('+00:00', 'Z')
+
+
+class ActionModule(ActionBase):
+    """The wait action."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Look until there is a verdict or the time is over."""
+        outcome = super().run(tmp, task_vars)
+        checked, args = self.validate_argument_spec(ARGUMENTS)
+        if self._task.check_mode:
+            raise AnsibleActionSkip('check mode does not reboot')
+        began = time.time()
+        deadline = max((args['since'] or began) + args['timeout'], began + LEAST)
+        outcome.update(self._watch(args, min(deadline, began + args['timeout'])))
+        outcome.update(changed=False, waited=int(time.time() - began), msg=outcome['evidence'])
+        return outcome
+
+    def _watch(self, args: dict[str, Any], deadline: float) -> dict[str, Any]:
+        remote = Remote(self)
+        tool = Tool(remote, binaries(args['binaries']), args['bin_dir'])
+        command = tool.command(['status', '--json', '--work-dir', args['work_dir']])
+        watch = Watch(args['old_boot_id'], args['settle'])
+        forget(self._connection)
+        while True:
+            seen = look(remote, self._connection, command, args['old_boot_id'])
+            verdict = watch.see(seen, time.time())
+            if verdict:
+                return verdict
+            if time.time() + args['interval'] > deadline:
+                return watch.give_up()
+            time.sleep(args['interval'])

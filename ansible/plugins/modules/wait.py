@@ -1,0 +1,104 @@
+# Copyright: the balena-migrate authors
+# Apache License 2.0 (see https://www.apache.org/licenses/LICENSE-2.0)
+from __future__ import (absolute_import, division, print_function)
+
+__metaclass__ = type
+
+DOCUMENTATION = r'''
+---
+module: wait
+short_description: Wait for what becomes of a device after its reboot into the migration
+version_added: 1.0.0
+author:
+  - The balena-migrate authors (@balena-community)
+description:
+  - Connects anew again and again, until the old system is back in another boot, something else answers at the device's
+    address, or the time is over.
+  - It judges nothing. A device that is back or that did not reboot is no failure of this task.
+  - No look takes longer than a minute, whatever hangs.
+options:
+  old_boot_id:
+    description: The boot that the device is leaving, C(facts.reboot.boot_id) of the step reboot.
+    type: str
+    required: true
+  since:
+    description:
+      - When the reboot was ordered, I(at) of the step reboot. I(timeout) counts
+        from then, so that hosts whose turn comes late do not wait for long. 0 means now.
+    type: int
+    default: 0
+  timeout:
+    description: Seconds after which a device that does not answer has left for good.
+    type: int
+    default: 1800
+  interval:
+    description: Seconds between two looks.
+    type: int
+    default: 5
+  settle:
+    description: Seconds for which the login has to be refused before that counts as another system.
+    type: int
+    default: 120
+  work_dir:
+    description: Folder of the migration on the device.
+    type: str
+    default: /var/lib/balena-migrate
+  bin_dir:
+    description: Folder on the device with the executable.
+    type: str
+    default: /var/lib/balena-migrate/bin
+  binaries:
+    description: Folder on the controller with the executables, as for M(balena_community.migrate.step).
+    type: str
+    default: ''
+attributes:
+  check_mode:
+    support: none
+    description: Skipped, as check mode does not reboot.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  async:
+    support: none
+    description: The controller waits, not the device.
+'''
+
+EXAMPLES = r'''
+- name: Wait for what becomes of the device
+  balena_community.migrate.wait:
+    old_boot_id: "{{ result.facts.reboot.boot_id }}"
+    since: "{{ result.at }}"
+  become: true
+  register: fate
+'''
+
+RETURN = r'''
+came_back:
+  description: The old system answers, in another boot.
+  type: bool
+  returned: always
+left:
+  description: The old system does not answer any more, or something else does.
+  type: bool
+  returned: always
+evidence:
+  description: What that is concluded from.
+  type: str
+  returned: always
+gone_since:
+  description: When the device was first seen not to answer, RFC 3339. Empty if it never was.
+  type: str
+  returned: always
+boot_id:
+  description: The boot that answered last.
+  type: str
+  returned: always
+status:
+  description: What C(balena-migrate status) says on the old system that is back. Empty otherwise.
+  type: dict
+  returned: always
+waited:
+  description: How long it took, in seconds.
+  type: int
+  returned: always
+'''
