@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps/host"
@@ -24,6 +25,8 @@ type Run struct {
 	Diff     bool
 	Strict   bool
 	Progress Progress
+	// Log is told of every change, before ("start") and after ("done") it is made; nil keeps silent.
+	Log func(act string, n schema.ChangeNote, took time.Duration)
 }
 
 // Converge plans, applies and plans again. The result is complete whatever happens; the error is the failure that is
@@ -31,7 +34,7 @@ type Run struct {
 func (r Run) Converge(ctx context.Context, s Step, in *schema.Migration) (*schema.Result, error) {
 	res := schema.NewResult(s.Name())
 	res.Check, res.Config, res.Facts = r.Check, in.Config, in.Facts
-	plan, err := s.Plan(ctx, r.view(in, in.Facts))
+	plan, err := s.Plan(ctx, r.View(in))
 	if err != nil {
 		return fail(res, err)
 	}
@@ -46,7 +49,7 @@ func (r Run) Converge(ctx context.Context, s Step, in *schema.Migration) (*schem
 	if err := r.apply(ctx, plan.Changes); err != nil {
 		return fail(res, err)
 	}
-	again, err := s.Plan(ctx, r.view(in, in.Facts))
+	again, err := s.Plan(ctx, r.View(in))
 	if err != nil {
 		return fail(res, errors.Join(ErrPartial, err))
 	}
@@ -57,14 +60,14 @@ func (r Run) Converge(ctx context.Context, s Step, in *schema.Migration) (*schem
 	if len(again.Changes) > 0 {
 		return fail(res, errors.Join(ErrPartial, notConverged(s, again)))
 	}
-	res.Warnings = again.Warnings
+	res.Warnings = append([]string{}, again.Warnings...)
 	return done(res, again), nil
 }
 
-// view is what the plan is given: readers only.
-func (r Run) view(in *schema.Migration, facts schema.Facts) View {
+// View is what a plan is given: readers only.
+func (r Run) View(in *schema.Migration) View {
 	return View{
-		Device: r.Device, Files: r.Files, WorkDir: r.WorkDir, Version: r.Version, Self: r.Self, Config: in.Config, Facts: facts,
+		Device: r.Device, Files: r.Files, WorkDir: r.WorkDir, Version: r.Version, Self: r.Self, Config: in.Config, Facts: in.Facts,
 	}
 }
 
@@ -100,17 +103,28 @@ func (r Run) note(res *schema.Result, p Plan) {
 // apply makes the changes in order.
 func (r Run) apply(ctx context.Context, changes []Change) error {
 	t := Target{Device: r.Device, Files: r.Files, Progress: r.Progress}
+	if t.Progress == nil {
+		t.Progress = func(string, int64, int64) {}
+	}
 	for _, c := range changes {
+		n, start := c.Note(), time.Now()
+		r.log("start", n, 0)
 		err := ctx.Err()
 		if err == nil {
 			err = c.Apply(ctx, t)
 		}
 		if err != nil {
-			n := c.Note()
 			return errors.Join(ErrPartial, fmt.Errorf("%s %s: %w", n.Action, n.Target, err))
 		}
+		r.log("done", n, time.Since(start))
 	}
 	return nil
+}
+
+func (r Run) log(act string, n schema.ChangeNote, took time.Duration) {
+	if r.Log != nil {
+		r.Log(act, n, took)
+	}
 }
 
 func notConverged(s Step, p Plan) error {

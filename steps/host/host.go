@@ -70,6 +70,10 @@ type Host interface {
 	// Run runs a command to its end; Spawn starts one that outlives this process.
 	Run(ctx context.Context, cmd Cmd) error
 	Spawn(cmd Cmd) (pid int, err error)
+	// OpenDevice opens a device for writing that is there already.
+	OpenDevice(name string) (io.WriteCloser, error)
+	// Lock takes a directory for this process alone; one that does not exist needs no lock.
+	Lock(dir string) (unlock func(), err error)
 }
 
 // Cmd is a program with its arguments. Name and Dir are looked up in the running system, not below the root.

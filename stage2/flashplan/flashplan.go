@@ -1,0 +1,52 @@
+// Package flashplan is where the parts of the initramfs lie. build-initramfs puts them there, stage 2 reads them.
+package flashplan
+
+import (
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps/host"
+)
+
+// Paths in the initramfs. Everything of ours but the executable is below Dir, a directory of our own: the archive is
+// unpacked over the host's, and a directory entry would replace a link such as /lib.
+const (
+	// Binary is the name under which the kernel starts stage 2 (rdinit=).
+	Binary     = "/balena-stage2"
+	Dir        = "/balena"
+	Plan       = Dir + "/flash-plan.json"
+	Index      = Dir + "/image-index.json"
+	ConfigJSON = Dir + "/config.json"
+	Networks   = Dir + "/system-connections"
+	Modules    = Dir + "/modules"
+)
+
+// Workers is how many chunks stage 2 inflates at once for a number of processors. Each holds BufferSize bytes.
+func Workers(processors int) int { return min(max(processors, 1), 4) }
+
+// BufferSize is the memory of one worker, in bytes: a chunk packed, unpacked and read back, and the inflater's state.
+const BufferSize = 4 << 20
+
+// Program is the memory stage 2 takes for itself, in bytes: measured 24 MB on amd64, with room.
+const Program = 48 << 20
+
+// Need is the memory that stage 2 holds at once, in bytes, beside what it leaves free: the image as it lies, the
+// backup, and its own.
+func Need(p *schema.FlashPlan, processors int) int64 {
+	need := p.Image.Size + Program + int64(Workers(processors))*BufferSize
+	if p.Backup != nil {
+		need += p.Backup.Size
+	}
+	return need
+}
+
+// Load reads the plan of the initramfs that r is.
+func Load(r host.Reader) (*schema.FlashPlan, error) {
+	data, err := r.ReadFile(Plan)
+	if err != nil {
+		return nil, err
+	}
+	p := &schema.FlashPlan{}
+	if err := schema.Decode(data, Plan, "flash-plan", p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}

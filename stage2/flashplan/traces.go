@@ -1,0 +1,10 @@
+package flashplan
+
+// What stage 2 leaves in the old system's work dir, and on the new system's data partition under these names too.
+const (
+	OutcomeName = "outcome.json"
+	LogName     = "stage2.log"
+	// NewOutcome and NewLog are their names on resin-data, where balenaOS has files of its own (F13).
+	NewOutcome = "balena-migrate-outcome.json"
+	NewLog     = "migrate.log"
+)

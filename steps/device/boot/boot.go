@@ -1,0 +1,181 @@
+// Package boot holds the boot back ends: how the next boot, and only the next, is made to be stage 2.
+//
+// A back end does not write. It says which files should hold what while armed; arm-boot writes them, after a record of
+// the originals, and disarm puts the originals back. So every back end is idempotent and undone by the same code.
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/blockdev"
+	"github.com/balena-community/balena-migrate/stage2/disarm"
+	"github.com/balena-community/balena-migrate/stage2/flashplan"
+	"github.com/balena-community/balena-migrate/steps/host"
+)
+
+// Archive is where the initramfs of stage 2 lies while armed.
+const Archive = "/boot/balena-migrate.img"
+
+// panicTimeout is when the kernel reboots after a panic, in seconds. Debian's default is never: a crash would hang.
+const panicTimeout = 10
+
+// Backend is a way to start stage 2.
+type Backend interface {
+	// Name is the boot method in documents.
+	Name() string
+	// Check says what stands against this way.
+	Check(s Site) []schema.Blocked
+	// Files lists the files of the boot configuration as they are to be while armed, in the order in which they are
+	// written; original gives a file as it was before arming. The last one arms.
+	Files(s Site, e Entry, original func(string) (disarm.State, error)) ([]File, error)
+	// Armed says whether the next boot is ours, by what lies on the disk.
+	Armed(r host.Reader) bool
+}
+
+// Site is the machine as a back end sees it.
+type Site struct {
+	host.Reader
+	Mounts []blockdev.Mount
+}
+
+// File is a file of the boot configuration while armed. Restore is how it is put back.
+type File struct {
+	Path    string
+	Data    []byte
+	Mode    fs.FileMode
+	Restore string
+}
+
+// Entry is what is to be booted.
+type Entry struct {
+	// Kernel is the running kernel; Initrd is its own initramfs, empty if it has none. Paths on the device.
+	Kernel string
+	Initrd string
+	Args   []string
+	Debug  bool
+}
+
+// Backends lists the back ends in order of preference.
+func Backends() []Backend { return []Backend{Grub{}} }
+
+// Find returns the back end for a method, or for "auto" the first that nothing stands against. Without any, blocked
+// says why, for each.
+func Find(s Site, method string) (Backend, []schema.Blocked) {
+	var blocked []schema.Blocked
+	for _, b := range Backends() {
+		if method != "auto" && method != b.Name() {
+			continue
+		}
+		why := b.Check(s)
+		if len(why) == 0 {
+			return b, nil
+		}
+		blocked = append(blocked, why...)
+	}
+	return nil, blocked
+}
+
+// At looks at the machine.
+func At(r host.Reader) (Site, error) {
+	mounts, err := blockdev.Mounts(r)
+	return Site{Reader: r, Mounts: mounts}, err
+}
+
+// Locate returns the mount that holds a file and its path there, links followed.
+func (s Site) Locate(name string) (blockdev.Mount, string, error) {
+	real, err := s.RealPath(name)
+	if err != nil {
+		return blockdev.Mount{}, "", err
+	}
+	return blockdev.Under(s.Mounts, real)
+}
+
+// FileSystem identifies the file system that holds a file, and returns the file's path in it.
+func (s Site) FileSystem(name string) (schema.FileSystem, string, error) {
+	m, inside, err := s.Locate(name)
+	if err != nil {
+		return schema.FileSystem{}, "", err
+	}
+	device, err := blockdev.NameOf(s, m)
+	if err != nil {
+		return schema.FileSystem{}, "", err
+	}
+	info, err := blockdev.ProbeFS(s, device)
+	if err != nil {
+		return schema.FileSystem{}, "", err
+	}
+	return schema.FileSystem{Device: device, Type: m.Type, UUID: info.UUID, Mount: m.Point}, inside, nil
+}
+
+// Running returns the running kernel, its initramfs and its arguments: what is known to start this machine.
+func Running(r host.Reader) (Entry, error) {
+	release, err := Release(r)
+	if err != nil {
+		return Entry{}, err
+	}
+	e := Entry{Kernel: "/boot/vmlinuz-" + release, Initrd: "/boot/initrd.img-" + release}
+	if _, err := r.Stat(e.Kernel); err != nil {
+		return Entry{}, fmt.Errorf("kernel %s, which runs: %w", release, err)
+	}
+	if _, err := r.Stat(e.Initrd); errors.Is(err, fs.ErrNotExist) {
+		e.Initrd = ""
+	} else if err != nil {
+		return Entry{}, err
+	}
+	cmdline, err := r.ReadFile("/proc/cmdline")
+	if err != nil {
+		return Entry{}, err
+	}
+	e.Args = ownArgs(strings.Fields(string(cmdline)))
+	return e, nil
+}
+
+// Release is the release of the running kernel, as uname -r prints it.
+func Release(r host.Reader) (string, error) {
+	data, err := r.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return "", err
+	}
+	release := strings.TrimSpace(string(data))
+	if release == "" || path.Base(release) != release {
+		return "", fmt.Errorf("/proc/sys/kernel/osrelease: found %q, expected a kernel release", release)
+	}
+	return release, nil
+}
+
+// ownArgs takes out what a boot loader put there for itself, and what a stage 2 that came back was started with.
+func ownArgs(args []string) []string {
+	var out []string
+	for _, a := range args {
+		key, _, _ := strings.Cut(a, "=")
+		switch key {
+		case "BOOT_IMAGE", "rdinit", "panic", "initrd":
+		default:
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// Arguments is the kernel command line of stage 2.
+func (e Entry) Arguments() []string {
+	args := append([]string{}, e.Args...)
+	if e.Debug {
+		args = append(args, "debug")
+	}
+	return append(args, fmt.Sprintf("panic=%d", panicTimeout), "rdinit="+flashplan.Binary)
+}
+
+// BootID is the identity of this boot (random(4): /proc/sys/kernel/random/boot_id).
+func BootID(r host.Reader) (string, error) {
+	data, err := r.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(data)), nil
+}

@@ -1,0 +1,194 @@
+package boot
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/blockdev"
+	"github.com/balena-community/balena-migrate/stage2/disarm"
+	"github.com/balena-community/balena-migrate/stage2/grubenv"
+	"github.com/balena-community/balena-migrate/steps/host"
+)
+
+const (
+	grubCfg    = "/boot/grub/grub.cfg"
+	grubCustom = "/boot/grub/custom.cfg"
+	grubEnv    = "/boot/grub/grubenv"
+)
+
+// grubModules are GRUB's own names for the file systems it reads and in which it can overwrite grubenv in place: on
+// others it clears next_entry in vain, and the one-shot entry would start at every boot.
+var grubModules = map[string]string{"ext2": "ext2", "ext3": "ext2", "ext4": "ext2", "xfs": "xfs", "vfat": "fat"} //nolint:gochecknoglobals // a table
+
+// Grub arms GRUB 2 as Debian and Ubuntu configure it: an entry in custom.cfg, which grub.cfg sources, and next_entry in
+// grubenv, which it clears before it boots the entry.
+type Grub struct{}
+
+// Name implements Backend.
+func (Grub) Name() string { return "grub" }
+
+// Check implements Backend.
+func (g Grub) Check(s Site) []schema.Blocked {
+	out := g.checkConfig(s)
+	out = append(out, g.checkEnv(s)...)
+	return append(out, g.checkFirmware(s)...)
+}
+
+func (Grub) checkFirmware(s Site) []schema.Blocked {
+	if _, err := s.Stat("/sys/firmware/efi"); err != nil {
+		return nil
+	}
+	return []schema.Blocked{{
+		Check: "boot-loader", Got: "EFI firmware", Want: "GRUB started by a BIOS",
+		Remedy: "this version does not migrate EFI machines",
+	}}
+}
+
+func (Grub) checkConfig(s Site) []schema.Blocked {
+	data, err := s.ReadFile(grubCfg)
+	if err != nil {
+		return []schema.Blocked{{
+			Check: "boot-loader", Got: err.Error(), Want: "GRUB's configuration " + grubCfg,
+			Remedy: "this version needs GRUB 2; as root on the live system",
+		}}
+	}
+	var out []schema.Blocked
+	for _, want := range []string{"next_entry", "custom.cfg"} {
+		if !strings.Contains(string(data), want) {
+			out = append(out, schema.Blocked{
+				Check: "boot-loader", Got: grubCfg + " without " + want, Want: "a grub.cfg as update-grub writes it",
+				Remedy: "look for missing scripts 00_header and 41_custom in /etc/grub.d and run update-grub",
+			})
+		}
+	}
+	return out
+}
+
+func (Grub) checkEnv(s Site) []schema.Blocked {
+	block := func(got, want, remedy string) []schema.Blocked {
+		return []schema.Blocked{{Check: "grubenv", Got: got, Want: want, Remedy: remedy}}
+	}
+	m, _, err := s.Locate(grubEnv)
+	if err != nil {
+		return block(err.Error(), "the file system of "+grubEnv, "look at /proc/self/mountinfo")
+	}
+	if _, ok := grubModules[m.Type]; !ok {
+		return block(m.Type, "a file system in which GRUB can write grubenv: ext2, ext3, ext4, xfs or vfat",
+			"the one-shot entry would start at every boot; put /boot on ext4")
+	}
+	device, err := blockdev.NameOf(s, m)
+	if err == nil {
+		_, err = blockdev.DiskOf(s, device)
+	}
+	if err != nil {
+		return block(err.Error(), "grubenv on a plain partition, where GRUB can write it", "put /boot on a partition of its own")
+	}
+	state, err := disarm.Read(s, grubEnv)
+	if err == nil && state.Exists {
+		_, err = grubenv.Parse(state.Data)
+	}
+	if err != nil {
+		return block(err.Error(), "an intact "+grubEnv, "grub-editenv "+grubEnv+" create")
+	}
+	return nil
+}
+
+// Files implements Backend.
+func (g Grub) Files(s Site, e Entry, original func(string) (disarm.State, error)) ([]File, error) {
+	entry, err := g.entry(s, e)
+	if err != nil {
+		return nil, err
+	}
+	custom, err := original(grubCustom)
+	if err != nil {
+		return nil, err
+	}
+	text := string(custom.Data)
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	env, err := g.armedEnv(original)
+	if err != nil {
+		return nil, err
+	}
+	return []File{
+		{Path: grubCustom, Data: []byte(disarm.Fence(text, entry)), Mode: 0o644, Restore: schema.RestoreFile},
+		{Path: grubEnv, Data: env, Mode: 0o644, Restore: schema.RestoreGrubenv},
+	}, nil
+}
+
+func (Grub) armedEnv(original func(string) (disarm.State, error)) ([]byte, error) {
+	state, err := original(grubEnv)
+	if err != nil {
+		return nil, err
+	}
+	env := grubenv.New()
+	if state.Exists {
+		if env, err = grubenv.Parse(state.Data); err != nil {
+			return nil, err
+		}
+	}
+	env.Set("next_entry", disarm.EntryID)
+	return env.Bytes()
+}
+
+// entry is the menu entry. The host's initramfs stays as it is; ours is a second archive beside it, which the kernel
+// unpacks over the first (initramfs buffer format, Documentation/driver-api/early-userspace/buffer-format.rst).
+func (Grub) entry(s Site, e Entry) (string, error) {
+	fsys, kernel, err := s.FileSystem(e.Kernel)
+	if err != nil {
+		return "", err
+	}
+	initrds := []string{}
+	for _, name := range []string{e.Initrd, Archive} {
+		if name == "" {
+			continue
+		}
+		other, inside, err := s.FileSystem(name)
+		if err != nil {
+			return "", err
+		}
+		if other.UUID != fsys.UUID {
+			return "", fmt.Errorf("%s is on %s, the kernel on %s: expected one file system", name, other.Device, fsys.Device)
+		}
+		initrds = append(initrds, quote(inside))
+	}
+	args := e.Arguments()
+	for i := range args {
+		args[i] = quote(args[i])
+	}
+	return fmt.Sprintf(`menuentry 'balena migration' --id %s {
+	insmod gzio
+	insmod part_msdos
+	insmod part_gpt
+	insmod %s
+	search --no-floppy --fs-uuid --set=root %s
+	echo 'Starting the migration to balenaOS'
+	linux %s %s
+	initrd %s
+}
+`, disarm.EntryID, grubModules[fsys.Type], fsys.UUID, quote(kernel), strings.Join(args, " "), strings.Join(initrds, " ")), nil
+}
+
+// quote protects a word from GRUB's shell (GRUB manual, "Quoting").
+func quote(word string) string {
+	if !strings.ContainsAny(word, "{}|&$;<> \t'\"\\#*?[]~!`()") {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// Armed implements Backend.
+func (Grub) Armed(r host.Reader) bool {
+	state, err := disarm.Read(r, grubEnv)
+	if err != nil || !state.Exists {
+		return false
+	}
+	env, err := grubenv.Parse(state.Data)
+	if err != nil {
+		return false
+	}
+	next, _ := env.Get("next_entry")
+	return next == disarm.EntryID
+}

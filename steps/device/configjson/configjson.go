@@ -1,0 +1,116 @@
+// Package configjson reads balena's config.json, the file that tells a new device where it belongs (E1–E6).
+package configjson
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-json"
+
+	"github.com/balena-community/balena-migrate/schema"
+)
+
+// File is a config.json; members that we don't know are kept as they are.
+type File struct {
+	members map[string]any
+}
+
+// uuidPattern is E8: 32 or 62 lower-case hex digits.
+var uuidPattern = regexp.MustCompile(`^([0-9a-f]{32}|[0-9a-f]{62})$`)
+
+// Parse reads a config.json. Errors never show its content, which holds keys.
+func Parse(data []byte) (*File, error) {
+	var tree any
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	if err := dec.Decode(&tree); err != nil {
+		return nil, fmt.Errorf("found %d bytes that are not JSON, expected balena's config.json", len(data))
+	}
+	if _, err := dec.Token(); err == nil {
+		return nil, fmt.Errorf("found more after the JSON document's end, expected balena's config.json")
+	}
+	members, ok := tree.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("found JSON that is no object, expected balena's config.json")
+	}
+	return &File{members: members}, nil
+}
+
+// Text returns a string member, empty when it is missing or of another type.
+func (f *File) Text(name string) string {
+	s, _ := f.members[name].(string)
+	return s
+}
+
+// DeviceType is the slug of the fleet's device type.
+func (f *File) DeviceType() string { return f.Text("deviceType") }
+
+// Wifi returns the members wifiSsid and wifiKey, which balenaOS itself does not read (E5).
+func (f *File) Wifi() (ssid, key string) { return f.Text("wifiSsid"), f.Text("wifiKey") }
+
+// Check lists what keeps a device with this file from coming online (E3, E4, E6).
+func (f *File) Check() []schema.Blocked {
+	var out []schema.Blocked
+	block := func(member, got, want string) {
+		out = append(out, schema.Blocked{
+			Check: "config-json", Got: member + ": " + got, Want: want, Remedy: "download a new config.json for the fleet from balena",
+		})
+	}
+	for _, name := range []string{"apiEndpoint", "vpnEndpoint", "registryEndpoint", "deltaEndpoint", "deviceType"} {
+		if f.Text(name) == "" {
+			block(name, f.kind(name), "a text")
+		}
+	}
+	for _, name := range []string{"applicationId", "vpnPort", "listenPort", "appUpdatePollInterval"} {
+		if !f.isNumber(name) {
+			block(name, f.kind(name), "a number")
+		}
+	}
+	if u, err := url.Parse(f.Text("apiEndpoint")); f.Text("apiEndpoint") != "" && (err != nil || u.Host == "" || !strings.HasPrefix(u.Scheme, "http")) {
+		block("apiEndpoint", "no URL", "an address such as https://api.balena-cloud.com")
+	}
+	f.checkIdentity(block)
+	return out
+}
+
+func (f *File) checkIdentity(block func(member, got, want string)) {
+	if uuid, ok := f.members["uuid"]; ok {
+		if s, _ := uuid.(string); !uuidPattern.MatchString(s) {
+			block("uuid", "something else", "32 or 62 lower-case hex digits, or none")
+		}
+	}
+	if f.Text("apiKey") == "" && f.Text("deviceApiKey") == "" {
+		block("apiKey", f.kind("apiKey"), "the fleet's provisioning key, or a deviceApiKey")
+	}
+	if f.Text("deviceApiKey") != "" && f.Text("uuid") == "" {
+		block("uuid", "none beside a deviceApiKey", "the uuid that the key was made for")
+	}
+}
+
+// isNumber accepts numbers and numeric texts, as the supervisor does.
+func (f *File) isNumber(name string) bool {
+	switch v := f.members[name].(type) {
+	case json.Number:
+		return true
+	case string:
+		return v != "" && strings.Trim(v, "0123456789") == ""
+	}
+	return false
+}
+
+func (f *File) kind(name string) string {
+	switch v := f.members[name].(type) {
+	case nil:
+		return "missing"
+	case string:
+		if v == "" {
+			return "empty"
+		}
+		return "a text"
+	default:
+		return "another type"
+	}
+}
