@@ -30,6 +30,7 @@ type Kernel interface {
 	Memory(n int) ([]byte, error)
 	// Uptime is the time since the kernel started.
 	Uptime() time.Duration
+	Sleep(d time.Duration)
 }
 
 // Disk is a whole disk, open for direct I/O.
@@ -126,6 +127,9 @@ func (Linux) Uptime() time.Duration {
 	}
 	return time.Duration(ts.Nano())
 }
+
+// Sleep implements Kernel.
+func (Linux) Sleep(d time.Duration) { time.Sleep(d) }
 
 // OpenDisk implements Kernel. O_EXCL on a block device fails with EBUSY while the kernel uses it (open(2)).
 func (Linux) OpenDisk(device string) (Disk, error) {

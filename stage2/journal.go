@@ -1,0 +1,86 @@
+package stage2
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/balena-community/balena-migrate/steps/host"
+)
+
+// journal is stage 2's log: on the console, in the kernel's ring buffer, where the old system's dmesg still has it when
+// stage 2 hands over by exec, and in memory until there is a disk to leave it on.
+type journal struct {
+	h       host.Host
+	k       host.Kernel
+	mu      sync.Mutex
+	text    bytes.Buffer
+	console io.Writer
+	kmsg    io.Writer
+}
+
+// textLimit bounds what is kept, in bytes; the beginning tells most.
+const textLimit = 256 << 10
+
+func newJournal(h host.Host, k host.Kernel) *journal { return &journal{h: h, k: k} }
+
+// open finds the console and the ring buffer, once /dev is there.
+func (j *journal) open() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.console, j.kmsg = openForWriting(j.h, "/dev/console"), openForWriting(j.h, "/dev/kmsg")
+}
+
+func openForWriting(h host.Host, name string) io.Writer {
+	f, err := h.OpenDevice(name)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
+// printf writes one line. Nothing of it is ever secret.
+func (j *journal) printf(format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for line := range strings.SplitSeq(strings.TrimRight(fmt.Sprintf(format, args...), "\n"), "\n") {
+		full := fmt.Sprintf("balena-migrate [%8.2f] %s", j.k.Uptime().Seconds(), line)
+		if j.text.Len() < textLimit {
+			j.text.WriteString(full + "\n")
+		}
+		if j.console != nil {
+			fmt.Fprint(j.console, full+"\r\n")
+		}
+		if j.kmsg != nil {
+			// Level debug (7): in the ring buffer, but not on the console a second time. The kernel cuts at about 1 kB.
+			fmt.Fprint(j.kmsg, "<7>"+full[:min(len(full), 900)]+"\n")
+		}
+	}
+}
+
+// bytes returns what was logged.
+func (j *journal) bytes() []byte {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return bytes.Clone(j.text.Bytes())
+}
+
+// meter returns a progress function that logs every few seconds.
+func (j *journal) meter(what string, total int64) func(done int64) {
+	var mu sync.Mutex
+	start, last := time.Now(), time.Now()
+	return func(done int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(last) < 3*time.Second && done < total {
+			return
+		}
+		last = time.Now()
+		rate := float64(done) / max(time.Since(start).Seconds(), 0.001)
+		left := time.Duration(float64(total-done) / max(rate, 1) * float64(time.Second))
+		j.printf("%s: %3d%% of %d MiB, %.0f MiB/s, %s left", what, 100*done/max(total, 1), total>>20, rate/(1<<20), left.Truncate(time.Second))
+	}
+}

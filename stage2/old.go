@@ -1,0 +1,144 @@
+package stage2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/disarm"
+	"github.com/balena-community/balena-migrate/stage2/flashplan"
+)
+
+// mountOld finds the old system, by its file system and not by its disk: even on a wrong disk its owner must be told.
+func (m *machine) mountOld(context.Context) error {
+	if _, err := m.fileSystem(m.plan.Root.UUID, m.plan.Root.Type); err != nil {
+		return err
+	}
+	_, err := m.fileSystem(m.plan.WorkFS.UUID, m.plan.WorkFS.Type)
+	return err
+}
+
+// disarm puts the boot configuration back, and leaves word that stage 2 has started: should it crash from here on, the
+// old system comes up by itself and knows what happened.
+func (m *machine) disarm(context.Context) error {
+	work, err := m.workDir()
+	if err != nil {
+		return err
+	}
+	record := path.Join(work, disarm.RecordName)
+	rec, err := disarm.Load(m, record)
+	if err != nil {
+		return err
+	}
+	if rec == nil {
+		return fmt.Errorf("%s: found none, expected the record that arm-boot left", record)
+	}
+	if err := m.restore(rec, record); err != nil {
+		return err
+	}
+	m.disarmed = true
+	return m.leaveWord()
+}
+
+// restore makes every file system of the record writable and puts the files back.
+func (m *machine) restore(rec *schema.Armed, record string) error {
+	if err := m.writable(m.plan.WorkFS.UUID, true); err != nil {
+		return err
+	}
+	at := func(f schema.ArmedFile) (string, error) {
+		point, err := m.fileSystem(f.FSUUID, f.FSType)
+		if err != nil {
+			return "", err
+		}
+		return path.Join(point, f.FSPath), m.writable(f.FSUUID, true)
+	}
+	err := disarm.Apply(m, rec, record, at)
+	for _, mt := range m.mounts {
+		err = errors.Join(err, m.writable(mt.uuid, false))
+	}
+	return err
+}
+
+// workDir is where stage 1's work dir is mounted.
+func (m *machine) workDir() (string, error) {
+	point, err := m.fileSystem(m.plan.WorkFS.UUID, m.plan.WorkFS.Type)
+	return path.Join(point, m.plan.WorkDir), err
+}
+
+// leaveWord writes the outcome and the log so far into the old system's work dir.
+func (m *machine) leaveWord() error {
+	work, err := m.workDir()
+	if err != nil {
+		return err
+	}
+	data, err := schema.Encode(m.outcome)
+	if err != nil {
+		return err
+	}
+	if err := m.writable(m.plan.WorkFS.UUID, true); err != nil {
+		return err
+	}
+	err = m.WriteFile(path.Join(work, flashplan.LogName), m.log.bytes(), 0o600)
+	if err == nil {
+		err = m.WriteFile(path.Join(work, flashplan.OutcomeName), data, 0o600)
+	}
+	return errors.Join(err, m.writable(m.plan.WorkFS.UUID, false))
+}
+
+// giveUp ends a migration left of the line: the reason is left for the old system, and the old system started.
+func (m *machine) giveUp(phase string, cause error) {
+	m.log.printf("giving up in %q, nothing was written to the disk: %v", phase, cause)
+	m.outcome.Verdict, m.outcome.Phase, m.outcome.Reason = schema.OutcomeAborted, phase, cause.Error()
+	m.comeBack()
+}
+
+// comeBack starts the old system. With the boot configuration put back that is a reboot; without, its own init is
+// started from here, so that an entry that is still armed does not lead here again.
+func (m *machine) comeBack() {
+	m.closeTarget()
+	if m.plan != nil {
+		m.lastWord()
+		if err := m.unmountAll(); err != nil {
+			m.log.printf("%v", err)
+		}
+	}
+	reboot := m.disarmed && (!m.rehearsed || m.plan.Stage2.AfterNoFlash == "reboot")
+	if !reboot {
+		m.handOver()
+	}
+	m.log.printf("rebooting into the old system")
+	m.kernel.Sleep(time.Second) // the console is a slow line
+	if err := m.kernel.Reboot(); err != nil {
+		m.log.printf("reboot: %v", err)
+	}
+}
+
+// lastWord leaves the outcome, and disarms if that has not been done, as far as the disk can be reached at all.
+func (m *machine) lastWord() {
+	if !m.disarmed {
+		if err := m.disarm(context.Background()); err != nil {
+			m.log.printf("disarm: %v", err)
+		}
+	}
+	if err := m.leaveWord(); err != nil {
+		m.log.printf("leave the outcome: %v", err)
+	}
+}
+
+// handOver becomes the init of the host's own initramfs. It returns only when there is none.
+func (m *machine) handOver() {
+	if _, err := m.Stat("/init"); err != nil {
+		return
+	}
+	m.log.printf("handing over to the old system's /init")
+	m.image, m.backup = nil, nil
+	for _, point := range []string{"/sys", "/proc", "/dev"} {
+		if err := m.kernel.Unmount(point); err != nil {
+			m.log.printf("%v", err)
+		}
+	}
+	m.log.printf("%v", m.kernel.Exec("/init", []string{"/init"}))
+}

@@ -1,0 +1,225 @@
+package stage2
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/blockdev"
+	"github.com/balena-community/balena-migrate/stage2/disarm"
+	"github.com/balena-community/balena-migrate/stage2/flash"
+	"github.com/balena-community/balena-migrate/stage2/flashimage"
+	"github.com/balena-community/balena-migrate/stage2/flashplan"
+)
+
+// findDisk compares the disk that holds the old system with the plan: serial number, size and table, never the name.
+func (m *machine) findDisk(context.Context) error {
+	name, _, err := m.search(m.plan.Root.UUID)
+	if err != nil {
+		return err
+	}
+	if name, err = blockdev.DiskOf(m, name); err != nil {
+		return err
+	}
+	if m.disk, err = blockdev.Identify(m, name); err != nil {
+		return err
+	}
+	if diff := blockdev.Differences(m.disk, m.plan.Disk); len(diff) > 0 {
+		return fmt.Errorf("disk %s is not the one this migration was prepared for: %s", name, strings.Join(diff, "; "))
+	}
+	m.log.printf("disk %s, serial %q, %d MiB", name, m.disk.Serial, m.disk.Size>>20)
+	return nil
+}
+
+// checkMemory compares what is free with what will be held, before anything is taken.
+func (m *machine) checkMemory(context.Context) error {
+	total, free, err := m.memory()
+	if err != nil {
+		return err
+	}
+	m.outcome.MemoryTotal, m.outcome.MemoryFree = total, free
+	need := flashplan.Need(m.plan, runtime.NumCPU())
+	keep := m.plan.Stage2.MinFreeMB << 20
+	m.log.printf("memory: %d MiB available, %d MiB needed, %d MiB to stay free", free>>20, need>>20, keep>>20)
+	if free < need+keep {
+		return fmt.Errorf("memory: %d MiB are available, %d MiB are needed: %d MiB to hold the image and to work, %d MiB to stay free (stage2.min_free_mb)",
+			free>>20, (need+keep)>>20, need>>20, keep>>20)
+	}
+	return nil
+}
+
+// memory reads MemTotal and MemAvailable (proc_meminfo(5)), in bytes.
+func (m *machine) memory() (total, free int64, err error) {
+	data, err := m.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, 0, err
+	}
+	values := map[string]int64{}
+	for line := range strings.SplitSeq(string(data), "\n") {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		if kb, err := strconv.ParseInt(f[1], 10, 64); err == nil {
+			values[f[0]] = kb << 10
+		}
+	}
+	if values["MemAvailable:"] == 0 {
+		return 0, 0, errors.New("/proc/meminfo: found no MemAvailable")
+	}
+	return values["MemTotal:"], values["MemAvailable:"], nil
+}
+
+// secure takes the image and the backup into memory.
+func (m *machine) secure(context.Context) error {
+	var err error
+	if m.image, err = m.fetch("image", m.plan.Image); err != nil {
+		return err
+	}
+	if m.plan.Backup != nil {
+		if m.backup, err = m.fetch("backup", *m.plan.Backup); err != nil {
+			return err
+		}
+	}
+	index, err := m.index()
+	if err != nil {
+		return err
+	}
+	m.img, err = flashimage.NewReader(bytes.NewReader(m.image), index)
+	return err
+}
+
+// index reads the image's index from the archive.
+func (m *machine) index() (*schema.ImageIndex, error) {
+	data, err := m.archived(m.plan.Index)
+	if err != nil {
+		return nil, err
+	}
+	index := &schema.ImageIndex{}
+	return index, schema.Decode(data, m.plan.Index.Path, "image-index", index)
+}
+
+// archived reads a file of the initramfs and compares it with the plan.
+func (m *machine) archived(f schema.ArchiveFile) ([]byte, error) {
+	data, err := m.ReadFile(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	if got := disarm.Sum(data); got != f.SHA256 {
+		return nil, fmt.Errorf("%s: SHA-256 %s, expected %s", f.Path, got, f.SHA256)
+	}
+	return data, nil
+}
+
+// fetch reads a file of the old system into memory.
+func (m *machine) fetch(what string, ref schema.FileRef) ([]byte, error) {
+	point, err := m.fileSystem(ref.FSUUID, ref.FSType)
+	if err != nil {
+		return nil, err
+	}
+	f, err := m.Open(path.Join(point, ref.Path))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() != ref.Size {
+		return nil, fmt.Errorf("%s %s: %d bytes, expected %d", what, ref.Path, info.Size(), ref.Size)
+	}
+	data, err := m.kernel.Memory(int(ref.Size))
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	if _, err := io.ReadFull(f, data); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", what, ref.Path, err)
+	}
+	m.log.printf("%s: %d MiB taken into memory in %.1f s", what, ref.Size>>20, time.Since(start).Seconds())
+	return data, nil
+}
+
+// verify proves, before anything is written, that all of it can be had from memory: every chunk of the image, the
+// backup, config.json, the networks, and the file systems of the new system in the kernel.
+func (m *machine) verify(ctx context.Context) error {
+	if err := flash.Fits(sized{m}, m.img.Index()); err != nil {
+		return err
+	}
+	if err := flash.Verify(ctx, m.img, m.options("verify")); err != nil {
+		return err
+	}
+	if got := disarm.Sum(m.image); got != m.plan.Image.SHA256 {
+		return fmt.Errorf("image: SHA-256 %s, expected %s", got, m.plan.Image.SHA256)
+	}
+	if m.plan.Backup != nil {
+		if got := disarm.Sum(m.backup); got != m.plan.Backup.SHA256 {
+			return fmt.Errorf("backup: SHA-256 %s, expected %s", got, m.plan.Backup.SHA256)
+		}
+	}
+	for _, f := range append([]schema.ArchiveFile{m.plan.ConfigJSON}, m.plan.Networks...) {
+		if _, err := m.archived(f); err != nil {
+			return err
+		}
+	}
+	return m.knows("vfat", "ext4")
+}
+
+// knows checks that the kernel can mount these, for after the flash nothing can be loaded any more from anywhere.
+func (m *machine) knows(types ...string) error {
+	data, err := m.ReadFile("/proc/filesystems")
+	if err != nil {
+		return err
+	}
+	for _, t := range types {
+		if !strings.Contains("\n"+string(data), "\t"+t+"\n") {
+			return fmt.Errorf("file system %s: the kernel does not know it", t)
+		}
+	}
+	return nil
+}
+
+// sized is the disk before it is opened.
+type sized struct{ m *machine }
+
+func (s sized) ReadAt([]byte, int64) (int, error)  { return 0, errors.ErrUnsupported }
+func (s sized) WriteAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
+func (s sized) ZeroRange(int64, int64) error       { return errors.ErrUnsupported }
+func (s sized) Size() int64                        { return s.m.disk.Size }
+func (s sized) SectorSize() int64                  { return s.m.disk.SectorSize }
+
+// rehearse ends a run without a flash (S25).
+func (m *machine) rehearse(context.Context) error {
+	if m.plan.Stage2.Flash {
+		return nil
+	}
+	m.rehearsed = true
+	m.outcome.Verdict = schema.OutcomeRehearsed
+	m.log.printf("rehearsal: everything is ready to be written; going back to the old system")
+	return nil
+}
+
+// release lets go of the disk and proves that nothing holds it: the kernel refuses an exclusive open of a disk in use.
+func (m *machine) release(context.Context) error {
+	m.outcome.Reason = ""
+	if err := m.unmountAll(); err != nil {
+		return err
+	}
+	var err error
+	if m.target, err = m.kernel.OpenDisk("/dev/" + m.disk.Name); err != nil {
+		return err
+	}
+	if m.target.Size() != m.disk.Size {
+		return fmt.Errorf("disk %s: %d bytes when opened, %d before", m.disk.Name, m.target.Size(), m.disk.Size)
+	}
+	return nil
+}

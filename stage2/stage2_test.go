@@ -1,0 +1,200 @@
+package stage2
+
+import (
+	"bytes"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/disarm"
+	"github.com/balena-community/balena-migrate/stage2/flashplan"
+)
+
+func TestMigration(t *testing.T) {
+	l := newLab(t)
+	l.start()
+	if l.k.ended != "reboot" {
+		t.Fatalf("ended by %q\n%s", l.k.ended, l.log.bytes())
+	}
+	if !bytes.Equal(l.diskBytes(t, len(l.image)), l.image) {
+		t.Error("the disk is not the image")
+	}
+	for name, want := range map[string]string{
+		"/parts/vda1-new/config.json":                      `{"apiKey":"` + secret + `"}`,
+		"/parts/vda1-new/system-connections/resin-wifi-01": "[wifi-security]\npsk=" + secret + "\n",
+		"/parts/vda2-new/backup.tgz":                       "backup",
+	} {
+		if got, err := l.h.ReadFile(name); string(got) != want {
+			t.Errorf("%s: %q %v", name, got, err)
+		}
+	}
+	if o := l.outcomeAt(t, "/parts/vda2-new/"+flashplan.NewOutcome); o.Verdict != schema.OutcomeMigrated {
+		t.Errorf("outcome %+v", o)
+	}
+	text, err := l.h.ReadFile("/parts/vda2-new/" + flashplan.NewLog)
+	if err != nil || !strings.Contains(string(text), "point of no return") {
+		t.Errorf("log %q %v", text, err)
+	}
+	if strings.Contains(string(l.log.bytes()), secret) {
+		t.Error("the log holds a secret")
+	}
+}
+
+// TestFailuresLeftOfTheLine: each ends in the old system, with the boot configuration as it was, the reason readable,
+// and not a byte of the disk written.
+func TestFailuresLeftOfTheLine(t *testing.T) {
+	image := oldRoot + workDir + "/image.gz"
+	tests := []struct {
+		name, reason, ended string
+		breakIt             func(t *testing.T, l *lab)
+	}{
+		{"image flipped", "SHA-256", "reboot", func(t *testing.T, l *lab) {
+			data, _ := l.h.ReadFile(image)
+			data[len(data)/2] ^= 1
+			l.h.Put(image, string(data))
+		}},
+		{"image deleted", "no such file", "reboot", func(_ *testing.T, l *lab) { _ = l.h.Remove(image) }},
+		{"image cut", "bytes, expected", "reboot", func(_ *testing.T, l *lab) { l.h.Put(image, "short") }},
+		{"backup changed", "backup: SHA-256", "reboot", func(_ *testing.T, l *lab) { l.h.Put(oldRoot+workDir+"/backup.tgz", "backuq") }},
+		{"config.json changed", "SHA-256", "reboot", func(_ *testing.T, l *lab) { l.h.Put(flashplan.ConfigJSON, "{}") }},
+		{"no memory", "memory", "reboot", func(_ *testing.T, l *lab) {
+			l.h.Put("/proc/meminfo", "MemTotal: 200000 kB\nMemAvailable: 100000 kB\n")
+		}},
+		{"other serial", "serial", "reboot", func(_ *testing.T, l *lab) {
+			l.h.Put("/sys/devices/pci0000:00/0000:00:03.0/virtio1/block/vda/serial", "OTHER\n")
+		}},
+		{"no vfat", "vfat", "reboot", func(_ *testing.T, l *lab) { l.h.Put("/proc/filesystems", "\text4\n") }},
+		{"disk busy", "busy", "reboot", func(_ *testing.T, l *lab) { l.k.openErr = syscall.EBUSY }},
+		{"other kernel", "kernel", "reboot", func(_ *testing.T, l *lab) { l.h.Put("/proc/sys/kernel/osrelease", "5.10\n") }},
+		{"record damaged", "armed.json", "exec /init", func(_ *testing.T, l *lab) { l.h.Put(oldRoot+workDir+"/"+disarm.RecordName, "junk") }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t)
+			tt.breakIt(t, l)
+			before := l.diskBytes(t, 16<<20)
+			l.start()
+			if l.k.ended != tt.ended {
+				t.Errorf("ended by %q, want %q\n%s", l.k.ended, tt.ended, l.log.bytes())
+			}
+			o := l.outcomeAt(t, oldRoot+workDir+"/"+flashplan.OutcomeName)
+			if o.Verdict != schema.OutcomeAborted || !strings.Contains(o.Reason, tt.reason) {
+				t.Errorf("outcome %s in %s: %s", o.Verdict, o.Phase, o.Reason)
+			}
+			if !bytes.Equal(before, l.diskBytes(t, 16<<20)) {
+				t.Error("the disk was written to")
+			}
+			if tt.ended == "reboot" {
+				l.wantDisarmed(t)
+			}
+		})
+	}
+}
+
+func (l *lab) wantDisarmed(t *testing.T) {
+	t.Helper()
+	for name, want := range l.boot {
+		if got, err := l.h.ReadFile(oldRoot + "/boot/grub/" + name); string(got) != want {
+			t.Errorf("%s is not as it was: %v", name, err)
+		}
+	}
+	for _, gone := range []string{"/boot/grub/custom.cfg", workDir + "/" + disarm.RecordName} {
+		if _, err := l.h.Stat(oldRoot + gone); err == nil {
+			t.Errorf("%s is still there", gone)
+		}
+	}
+}
+
+// Without the old root there is nothing to be disarmed and nowhere to leave word: the old init may know better.
+func TestNoOldRootHandsOver(t *testing.T) {
+	l := newLab(t)
+	l.h.Put("/dev/vda1", "nothing that is known")
+	l.start()
+	if l.k.ended != "exec /init" {
+		t.Errorf("ended by %q", l.k.ended)
+	}
+}
+
+func TestNoPlanHandsOver(t *testing.T) {
+	l := newLab(t)
+	l.h.Put(flashplan.Plan, "junk")
+	l.start()
+	if l.k.ended != "exec /init" {
+		t.Errorf("ended by %q", l.k.ended)
+	}
+}
+
+func TestRehearsal(t *testing.T) {
+	for after, ended := range map[string]string{"continue": "exec /init", "reboot": "reboot"} {
+		l := newLab(t)
+		plan, err := flashplan.Load(l.h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan.Stage2.Flash, plan.Stage2.AfterNoFlash = false, after
+		put(t, l.h, flashplan.Plan, plan)
+		before := l.diskBytes(t, 16<<20)
+		l.start()
+		if l.k.ended != ended || !bytes.Equal(before, l.diskBytes(t, 16<<20)) {
+			t.Errorf("%s: ended by %q", after, l.k.ended)
+		}
+		o := l.outcomeAt(t, oldRoot+workDir+"/"+flashplan.OutcomeName)
+		if o.Verdict != schema.OutcomeRehearsed || o.MemoryFree == 0 {
+			t.Errorf("outcome %+v", o)
+		}
+		l.wantDisarmed(t)
+	}
+}
+
+func TestWritesThatFailForAWhileAreTriedAgain(t *testing.T) {
+	l := newLab(t)
+	failures := 0
+	l.k.writeErr = func(int64) error {
+		if failures++; failures <= 4 {
+			return syscall.EIO
+		}
+		return nil
+	}
+	l.start()
+	if l.k.ended != "reboot" || !bytes.Equal(l.diskBytes(t, len(l.image)), l.image) {
+		t.Errorf("ended by %q\n%s", l.k.ended, l.log.bytes())
+	}
+}
+
+// A disk that says yes and keeps something else must be found out by the read-back.
+func TestSilentCorruptionIsFoundAndMended(t *testing.T) {
+	l := newLab(t)
+	once := true
+	l.k.writeErr = func(off int64) error {
+		if off == 5<<20 && once {
+			once = false
+			return errLost
+		}
+		return nil
+	}
+	l.start()
+	if l.k.ended != "reboot" || !bytes.Equal(l.diskBytes(t, len(l.image)), l.image) {
+		t.Errorf("ended by %q\n%s", l.k.ended, l.log.bytes())
+	}
+	if !strings.Contains(string(l.log.bytes()), "differs") {
+		t.Errorf("nothing was noticed:\n%s", l.log.bytes())
+	}
+}
+
+func TestStranded(t *testing.T) {
+	l := newLab(t)
+	l.k.writeErr = func(off int64) error {
+		if off >= 5<<20 {
+			return syscall.EIO
+		}
+		return nil
+	}
+	l.start()
+	if l.k.ended != "reboot" || l.outcome.Verdict != schema.OutcomeStranded || l.k.clock < hold {
+		t.Errorf("ended by %q after %s: %+v", l.k.ended, l.k.clock, l.outcome)
+	}
+	if !strings.Contains(l.outcome.Reason, "input/output error") {
+		t.Errorf("reason %q", l.outcome.Reason)
+	}
+}
