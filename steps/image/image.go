@@ -1,0 +1,170 @@
+// Package image makes the image ready to be flashed.
+//
+// The operator's file may be a raw disk image or one in gzip or zip; what it is, its content says and not its name.
+// It is only read (S62, S63). Out of it come image.gz and image.index.json in the work dir, see package flashimage, in
+// one pass and without a copy of the unpacked image. A file that already is in this form, made on a controller and its
+// index beside it, is verified and taken as it is.
+//
+// What should not be flashed is refused before anything is written, for which the beginning of the image is unpacked:
+// files that are no disk image, images of another device type, and flasher images (S65, D9). The stamp makes a second
+// run cost a few calls of stat(2).
+//
+// The step owns image.gz, image.index.json and image.stamp.json in the work dir; remove them to undo it, or any of
+// them to have the image made anew.
+package image
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps"
+	"github.com/balena-community/balena-migrate/steps/host"
+)
+
+// The files of this step in the work dir.
+const (
+	imageName = "image.gz"
+	indexName = "image.index.json"
+	stampName = "image.stamp.json"
+)
+
+// fileMode is that of all three. The image is no secret; nobody else needs it either.
+const fileMode fs.FileMode = 0o600
+
+// recipe changes with the files that this program makes of the same image.
+const recipe = "image/1"
+
+// check is the name blockers of this step carry.
+const check = "image"
+
+// Step makes the image ready to be flashed.
+type Step struct{}
+
+// Name implements steps.Step.
+func (Step) Name() string { return "prepare-image" }
+
+// Plan implements steps.Step. Without a fresh stamp it unpacks the beginning of the image, at most up to the end of
+// its boot partition.
+func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
+	plan := steps.Plan{Facts: v.Facts}
+	plan.Facts.Image = nil
+	if v.Config.Image.Path == "" {
+		missing(&plan, v.Config.Image)
+		return plan, nil
+	}
+	j := newJob(v)
+	err := j.plan(ctx, v.Files, &plan)
+	var r *refusal
+	if errors.As(err, &r) {
+		plan.Blocked = append(plan.Blocked, schema.Blocked(*r))
+		return plan, nil
+	}
+	return plan, err
+}
+
+// missing says what to do about an image that is not given by path.
+func missing(plan *steps.Plan, c schema.ImageConfig) {
+	if c.URL != "" || c.Version != "" {
+		plan.Block(check, "an image to be downloaded", "a file", "this version does not download: do it yourself and set config.image.path")
+		return
+	}
+	plan.Block(check, "no config.image.path", "the path of a balenaOS image (S13)", "set config.image.path to a raw image, or to one in gzip or zip")
+}
+
+// job is what is to become of which image.
+type job struct {
+	source       string
+	dir          string
+	image, index string
+	stamp        string
+	want         schema.ImageConfig
+	// disk is the disk to be flashed, nil while it is not known: on a controller it never is.
+	disk *schema.Disk
+	// keepFree is in bytes.
+	keepFree int64
+}
+
+func newJob(v steps.View) job {
+	j := job{
+		source: v.Config.Image.Path, dir: v.WorkDir, image: path.Join(v.WorkDir, imageName),
+		index: path.Join(v.WorkDir, indexName), stamp: path.Join(v.WorkDir, stampName),
+		want: v.Config.Image, keepFree: v.Config.Disk.MinFreeMB << 20,
+	}
+	if v.Facts.Host != nil {
+		j.disk = v.Facts.Host.Disk
+	}
+	return j
+}
+
+// plan compares the work dir with what is wanted. A *refusal becomes a blocker.
+func (j job) plan(ctx context.Context, r host.Reader, plan *steps.Plan) error {
+	if s := steps.LoadStamp(r, j.stamp); j.fresh(r, s) {
+		facts := s.Facts.Image
+		if err := j.accept(facts); err != nil {
+			return err
+		}
+		j.warn(plan, findings{deviceType: facts.DeviceType})
+		plan.Facts.Image = facts
+		return nil
+	}
+	f, size, err := j.open(r)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	src, err := j.detect(r, f, size)
+	if err != nil {
+		return err
+	}
+	found, err := j.glance(ctx, src)
+	if err != nil {
+		return err
+	}
+	inPlace := j.inPlace(r)
+	if err := j.room(r, src, inPlace); err != nil {
+		return err
+	}
+	j.warn(plan, found)
+	j.changes(r, plan, inPlace)
+	return nil
+}
+
+// fresh says whether what the stamp tells is still true.
+func (j job) fresh(r host.Reader, s *schema.Stamp) bool {
+	if s == nil || s.Facts.Image == nil || len(s.Files) != 3 {
+		return false
+	}
+	return s.Files[0].Path == j.source && s.Files[1].Path == j.image && s.Files[2].Path == j.index && steps.Fresh(r, s, recipe)
+}
+
+// warn about an image that does not look as if it could take the configuration of a device.
+func (j job) warn(plan *steps.Plan, found findings) {
+	if found.deviceType == "" && !found.partial {
+		plan.Warn(j.source + ": found no device-type.json on a partition labelled resin-boot or balena-boot (E38); is it a balenaOS image?")
+	}
+}
+
+// inPlace says whether the operator's file lies where the result goes.
+func (j job) inPlace(r host.Reader) bool {
+	a, errA := r.RealPath(j.source)
+	b, errB := r.RealPath(j.image)
+	return errA == nil && errB == nil && a == b
+}
+
+// changes removes what is left of another image, which on a small disk may be in the way, and makes the new one. A
+// link is the operator's way of having the image elsewhere, and stays.
+func (j job) changes(r host.Reader, plan *steps.Plan, inPlace bool) {
+	old := []string{j.stamp, j.index, j.image}
+	if inPlace {
+		old = old[:1]
+	}
+	for _, name := range old {
+		if info, err := r.Lstat(name); err == nil && info.Mode().IsRegular() {
+			plan.Add(steps.Remove{Place: steps.InFiles, Path: name})
+		}
+	}
+	plan.Add(prepare{job: j, inPlace: inPlace})
+}
