@@ -4,19 +4,25 @@ package configjson
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/url"
 	"regexp"
-	"strings"
+	"strconv"
 
 	"github.com/goccy/go-json"
 
 	"github.com/balena-community/balena-migrate/schema"
 )
 
+// MaxSize is the largest config.json that is worth reading, in bytes. Real ones have 1 to 20 kB, certificates included.
+const MaxSize = 1 << 20
+
 // File is a config.json; members that we don't know are kept as they are.
 type File struct {
 	members map[string]any
 }
+
+const maxPort = 1<<16 - 1
 
 // uuidPattern is E8: 32 or 62 lower-case hex digits.
 var uuidPattern = regexp.MustCompile(`^([0-9a-f]{32}|[0-9a-f]{62})$`)
@@ -29,7 +35,7 @@ func Parse(data []byte) (*File, error) {
 	if err := dec.Decode(&tree); err != nil {
 		return nil, fmt.Errorf("found %d bytes that are not JSON, expected balena's config.json", len(data))
 	}
-	if _, err := dec.Token(); err == nil {
+	if _, err := dec.Token(); err != io.EOF {
 		return nil, fmt.Errorf("found more after the JSON document's end, expected balena's config.json")
 	}
 	members, ok := tree.(map[string]any)
@@ -43,6 +49,23 @@ func Parse(data []byte) (*File, error) {
 func (f *File) Text(name string) string {
 	s, _ := f.members[name].(string)
 	return s
+}
+
+// Number returns a positive whole number, also one that is written as a text, as the supervisor accepts it; 0 when
+// the member is missing or something else.
+func (f *File) Number(name string) int64 {
+	var text string
+	switch v := f.members[name].(type) {
+	case json.Number:
+		text = v.String()
+	case string:
+		text = v
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
 }
 
 // DeviceType is the slug of the fleet's device type.
@@ -65,17 +88,27 @@ func (f *File) Check() []schema.Blocked {
 		}
 	}
 	for _, name := range []string{"applicationId", "vpnPort", "listenPort", "appUpdatePollInterval"} {
-		if !f.isNumber(name) {
-			block(name, f.kind(name), "a number")
+		if f.Number(name) == 0 {
+			block(name, f.kind(name), "a positive whole number")
 		}
 	}
-	if u, err := url.Parse(f.Text("apiEndpoint")); f.Text("apiEndpoint") != "" && (err != nil || u.Host == "" || !strings.HasPrefix(u.Scheme, "http")) {
+	if port := f.Number("vpnPort"); port > maxPort {
+		block("vpnPort", strconv.FormatInt(port, 10), "a port from 1 to 65535")
+	}
+	if api := f.Text("apiEndpoint"); api != "" && !isURL(api) {
 		block("apiEndpoint", "no URL", "an address such as https://api.balena-cloud.com")
 	}
 	f.checkIdentity(block)
 	return out
 }
 
+// isURL wants what the supervisor calls: a scheme and a host.
+func isURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Hostname() != "" && (u.Scheme == "https" || u.Scheme == "http")
+}
+
+// checkIdentity is E4: what the device will be, and the key with which it comes.
 func (f *File) checkIdentity(block func(member, got, want string)) {
 	if uuid, ok := f.members["uuid"]; ok {
 		if s, _ := uuid.(string); !uuidPattern.MatchString(s) {
@@ -85,20 +118,13 @@ func (f *File) checkIdentity(block func(member, got, want string)) {
 	if f.Text("apiKey") == "" && f.Text("deviceApiKey") == "" {
 		block("apiKey", f.kind("apiKey"), "the fleet's provisioning key, or a deviceApiKey")
 	}
+	if f.Text("deviceApiKey") != "" && f.Text("apiKey") == "" && f.members["registered_at"] == nil {
+		block("registered_at", "none beside a deviceApiKey without apiKey",
+			"registered_at, or the apiKey with which the supervisor registers")
+	}
 	if f.Text("deviceApiKey") != "" && f.Text("uuid") == "" {
 		block("uuid", "none beside a deviceApiKey", "the uuid that the key was made for")
 	}
-}
-
-// isNumber accepts numbers and numeric texts, as the supervisor does.
-func (f *File) isNumber(name string) bool {
-	switch v := f.members[name].(type) {
-	case json.Number:
-		return true
-	case string:
-		return v != "" && strings.Trim(v, "0123456789") == ""
-	}
-	return false
 }
 
 func (f *File) kind(name string) string {
