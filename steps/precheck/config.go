@@ -1,0 +1,100 @@
+package precheck
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps/device/configjson"
+	"github.com/balena-community/balena-migrate/steps/device/devicetype"
+)
+
+const wantConfig = "balena's config.json"
+
+// readConfigJSON reads S15's file. Nothing of its content is ever shown but what is no secret by its name.
+func (l *look) readConfigJSON() configFile {
+	name := l.Config.Balena.ConfigJSON
+	if name == "" {
+		return configFile{trouble: block("no balena.config_json", wantConfig, "download config.json for the fleet or the device from balena and name it in balena.config_json")}
+	}
+	f, n, err := openRegular(l.Files, name)
+	if err != nil {
+		return configFile{trouble: block(err.Error(), wantConfig, "mend balena.config_json")}
+	}
+	f.Close()
+	if n > configjson.MaxSize {
+		return configFile{trouble: block(fmt.Sprintf("%s: %d bytes", name, n), wantConfig+", a file of a few kB", "mend balena.config_json")}
+	}
+	data, err := l.Files.ReadFile(name)
+	if err != nil {
+		return configFile{trouble: block(err.Error(), wantConfig, "mend balena.config_json")}
+	}
+	file, err := configjson.Parse(data)
+	if err != nil {
+		return configFile{trouble: block(name+": "+err.Error(), wantConfig, "download it again from balena")}
+	}
+	return configFile{file: file}
+}
+
+// askConfigJSON is S60 and E6.
+func (l *look) askConfigJSON() answer {
+	if l.config.file == nil {
+		return l.config.trouble
+	}
+	if all := l.config.file.Check(); len(all) > 0 {
+		return blockAll(all)
+	}
+	return pass("for a %s, %s", l.config.file.DeviceType(), l.config.file.Text("apiEndpoint"))
+}
+
+// askDeviceType is E6, E37 and E38: what config.json says, what was asked for, what the image is for, and what the
+// machine can be must agree.
+func (l *look) askDeviceType() answer {
+	if l.config.file == nil || l.config.file.DeviceType() == "" {
+		return unknown("there is no config.json that says the device type")
+	}
+	slug := l.config.file.DeviceType()
+	all := l.otherTypes(slug)
+	i := slices.IndexFunc(l.types, func(t devicetype.Type) bool { return t.Slug == slug })
+	if i < 0 && len(l.types) > 0 {
+		all = append(all, schema.Blocked{
+			Got: "a config.json for " + slug, Want: "one for what this machine can be: " + l.slugs(),
+			Remedy: "give the config.json of a fleet of such a device type; if this machine is one of them all the same, put device-type into checks.skip",
+		})
+	}
+	switch {
+	case len(all) > 0:
+		return blockAll(all)
+	case i < 0:
+		return unknown("this version knows no device type for " + l.Device.Machine() + " machines")
+	}
+	if started := firmware(l.Device); l.types[i].Firmware != "" && l.types[i].Firmware != started {
+		return warn(slug, slug+" expects "+l.types[i].Firmware+" firmware, this machine was started by "+started+": see that the new system will boot")
+	}
+	return pass("%s", slug)
+}
+
+// otherTypes is where the configuration or the image name another type than config.json.
+func (l *look) otherTypes(slug string) []schema.Blocked {
+	var out []schema.Blocked
+	if want := l.Config.Image.DeviceType; want != "" && want != slug {
+		out = append(out, schema.Blocked{
+			Got: "a config.json for " + slug, Want: want + ", as image.device_type says", Remedy: "mend image.device_type, or give the config.json of that device type",
+		})
+	}
+	if f := l.Facts.Image; f != nil && f.DeviceType != "" && f.DeviceType != slug {
+		out = append(out, schema.Blocked{
+			Got: "an image for " + f.DeviceType, Want: slug + ", as config.json says", Remedy: "give the image and the config.json of one fleet",
+		})
+	}
+	return out
+}
+
+func (l *look) slugs() string {
+	var out []string
+	for _, t := range l.types {
+		out = append(out, t.Slug)
+	}
+	return strings.Join(out, ", ")
+}

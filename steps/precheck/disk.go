@@ -1,0 +1,183 @@
+package precheck
+
+import (
+	"fmt"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/blockdev"
+	"github.com/balena-community/balena-migrate/steps/device/target"
+)
+
+// disks is the disk to be flashed, and the file systems of the old system that stage 2 or the boot loader reads. What
+// was not found is nil.
+type disks struct {
+	target, twin     *schema.Disk
+	root, boot, work *schema.FileSystem
+	targetErr        error
+	bootErr, workErr error
+}
+
+func (l *look) readDisks() disks {
+	var d disks
+	if l.siteErr != nil {
+		return disks{targetErr: l.siteErr, bootErr: l.siteErr, workErr: l.siteErr}
+	}
+	disk, root, err := target.Disk(l.site, l.Config.Disk.Target)
+	if d.targetErr = err; err == nil {
+		d.target = &disk
+		d.twin = l.twin(disk)
+	}
+	if root.Device != "" {
+		d.root = &root
+	}
+	if fsys, _, err := l.site.FileSystem("/boot"); err == nil {
+		d.boot = &fsys
+	} else {
+		d.bootErr = err
+	}
+	if fsys, _, err := target.Place(l.site, l.Files, l.WorkDir); err == nil {
+		d.work = &fsys
+	} else {
+		d.workErr = err
+	}
+	return d
+}
+
+// twin finds another disk that stage 2 could not tell from the target: a clone that was never told apart. A disk that
+// can't be identified, such as an empty card reader, is none.
+func (l *look) twin(want schema.Disk) *schema.Disk {
+	names, err := blockdev.Names(l.Device)
+	if err != nil {
+		return nil
+	}
+	for _, name := range names {
+		if name == want.Name {
+			continue
+		}
+		if d, err := blockdev.Identify(l.Device, name); err == nil && len(blockdev.Differences(d, want)) == 0 {
+			return &d
+		}
+	}
+	return nil
+}
+
+// noSignature is the disk signature of an MBR that was never given one.
+const noSignature = "00000000"
+
+// askDisk is S51, D2 and D14: one whole disk under the system, that can be known again whatever it is called then.
+func (l *look) askDisk() answer {
+	d := l.disks
+	if d.targetErr != nil {
+		if l.needsRoot(d.targetErr) {
+			return unknown("to read the partition table takes root rights")
+		}
+		return block(d.targetErr.Error(), "the system on a partition of one plain disk",
+			"this version migrates systems on a plain partition, without LVM, LUKS, RAID or btrfs subvolumes on several disks; leave disk.target empty")
+	}
+	all := append(l.askTarget(), l.askFileSystems()...)
+	if len(all) > 0 {
+		return blockAll(all)
+	}
+	got := describe(*d.target)
+	if d.target.Serial == "" && d.target.TableID == noSignature {
+		return warn(got, "the disk has neither a serial number nor a disk signature: stage 2 knows it by its size only")
+	}
+	return pass("%s", got)
+}
+
+func describe(d schema.Disk) string {
+	id := "no serial number"
+	if d.Serial != "" {
+		id = "serial " + d.Serial
+	}
+	return fmt.Sprintf("/dev/%s, %s, %s, %s %s", d.Name, size(d.Size), id, d.Table, d.TableID)
+}
+
+// askTarget is about the disk itself.
+func (l *look) askTarget() []schema.Blocked {
+	var out []schema.Blocked
+	d := l.disks
+	if d.twin != nil {
+		out = append(out, schema.Blocked{
+			Got:  fmt.Sprintf("/dev/%s and /dev/%s with the same serial number, size and table id", d.target.Name, d.twin.Name),
+			Want: "a disk that can be told from the others", Remedy: "give one of them another disk id (sfdisk --disk-id), or detach it",
+		})
+	}
+	if d.target.SectorSize != 512 {
+		out = append(out, schema.Blocked{
+			Got: fmt.Sprintf("/dev/%s with sectors of %d bytes", d.target.Name, d.target.SectorSize), Want: "logical sectors of 512 bytes",
+			Remedy: "balenaOS images count in sectors of 512 bytes; if the drive can be formatted to them (nvme format, sg_format), do so and install the old system again",
+		})
+	}
+	if line(l.Device, "/sys/class/block/"+d.target.Name+"/ro") == "1" {
+		out = append(out, schema.Blocked{
+			Got: "/dev/" + d.target.Name + " is write-protected", Want: "a disk that can be written",
+			Remedy: "look for a write-protect switch, or blockdev --setrw /dev/" + d.target.Name,
+		})
+	}
+	return out
+}
+
+// askFileSystems is about what lies on it: stage 2 mounts the root and the work dir as ext4.
+func (l *look) askFileSystems() []schema.Blocked {
+	places := []struct {
+		what, path string
+		fsys       *schema.FileSystem
+		err        error
+	}{
+		{"the root file system", "/", l.disks.root, nil},
+		{"the file system of /boot", "/boot", l.disks.boot, l.disks.bootErr},
+		{"the file system of the work dir " + l.WorkDir, l.WorkDir, l.disks.work, l.disks.workErr},
+	}
+	var out []schema.Blocked
+	seen := map[string]bool{}
+	for _, p := range places {
+		if p.err != nil {
+			out = append(out, schema.Blocked{
+				Got: p.what + ": " + p.err.Error(), Want: "a file system on a plain partition", Remedy: remedyFor(p.path, "put it on a plain partition"),
+			})
+			continue
+		}
+		if !seen[p.fsys.Device] {
+			out = append(out, l.askFileSystem(p.what, p.path, *p.fsys)...)
+		}
+		seen[p.fsys.Device] = true
+	}
+	return out
+}
+
+// askFileSystem is about one of them. What /boot may be is the boot loader's to say.
+func (l *look) askFileSystem(what, path string, fsys schema.FileSystem) []schema.Blocked {
+	var out []schema.Blocked
+	if fsys.Type != "ext4" && path != "/boot" {
+		out = append(out, schema.Blocked{Got: what + ": " + fsys.Type, Want: "ext4", Remedy: remedyFor(path, "this version migrates systems on ext4")})
+	} else if fsys.UUID == "" {
+		out = append(out, schema.Blocked{Got: what + " without a UUID", Want: "one by which it is found again", Remedy: "tune2fs -U random /dev/" + fsys.Device})
+	}
+	if l.readOnly(fsys.Mount) {
+		out = append(out, schema.Blocked{
+			Got: what + " is mounted read-only", Want: "one that can be written",
+			Remedy: "look for disk errors in dmesg, then remount it: mount -o remount,rw " + fsys.Mount,
+		})
+	}
+	return out
+}
+
+// remedyFor knows that a work dir is easily put elsewhere.
+func remedyFor(name, other string) string {
+	if name == "/" || name == "/boot" {
+		return other
+	}
+	return "choose a directory on ext4 on this device with --work-dir"
+}
+
+// readOnly looks at the last mount on a point, which is the one that is seen.
+func (l *look) readOnly(point string) bool {
+	ro := false
+	for _, m := range l.site.Mounts {
+		if m.Point == point {
+			ro = m.ReadOnly
+		}
+	}
+	return ro
+}

@@ -1,0 +1,94 @@
+package precheck
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/balena-community/balena-migrate/stage2/blockdev"
+	"github.com/balena-community/balena-migrate/steps/device/boot"
+	"github.com/balena-community/balena-migrate/steps/host"
+)
+
+// kernel is the running kernel, which will start stage 2, and what lies on the disk for it.
+type kernel struct {
+	release string
+	entry   boot.Entry
+	err     error
+	// initrd is the size of its initramfs in bytes, 0 if it has none.
+	initrd int64
+}
+
+func readKernel(r host.Reader) kernel {
+	var k kernel
+	if k.release, k.err = boot.Release(r); k.err != nil {
+		return k
+	}
+	if k.entry, k.err = boot.Running(r); k.err != nil || k.entry.Initrd == "" {
+		return k
+	}
+	info, err := r.Stat(k.entry.Initrd)
+	if err != nil {
+		k.err = err
+		return k
+	}
+	k.initrd = info.Size()
+	return k
+}
+
+// newSystem are the file systems of balenaOS: FAT for boot, ext4 for the rest (E22). Stage 2 writes both.
+func newSystem() []string { return []string{"ext4", "vfat"} }
+
+// askKernel wants the running kernel on the disk, with the modules that bring stage 2 to the disk.
+func (l *look) askKernel() answer {
+	const want = "the running kernel with its modules in /boot and /lib/modules"
+	k := l.kernel
+	if k.err != nil {
+		return block(k.err.Error(), want, "reboot, so that an installed kernel runs (an upgrade removes old ones), and try again")
+	}
+	deps, err := l.moduleLists()
+	if err != nil {
+		return block(err.Error(), want, "reboot, so that an installed kernel runs, or install the package of kernel "+k.release+" again")
+	}
+	names := newSystem()
+	if l.disks.target != nil {
+		drivers, err := blockdev.Drivers(l.Device, l.disks.target.Name)
+		if err != nil {
+			return unknown(err.Error())
+		}
+		names = append(names, drivers...)
+	}
+	if missing := absent(deps, names); len(missing) > 0 {
+		return block("no module "+strings.Join(missing, ", ")+" for kernel "+k.release, want,
+			"boot a kernel that has them, such as that of linux-image-amd64")
+	}
+	return pass("%s", k.release)
+}
+
+// moduleLists is what depmod(8) wrote: module files, and modules that are built in.
+func (l *look) moduleLists() ([]byte, error) {
+	dir := "/lib/modules/" + l.kernel.release
+	deps, err := l.Device.ReadFile(dir + "/modules.dep")
+	if err != nil {
+		return nil, err
+	}
+	builtin, err := l.Device.ReadFile(dir + "/modules.builtin")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return slices.Concat(deps, []byte("\n"), builtin), nil
+}
+
+// absent lists the names without a module. File names may have dashes where the kernel has underscores.
+func absent(lists []byte, names []string) []string {
+	lists = bytes.ReplaceAll(lists, []byte("-"), []byte("_"))
+	var out []string
+	for _, name := range names {
+		if !bytes.Contains(lists, []byte("/"+strings.ReplaceAll(name, "-", "_")+".ko")) {
+			out = append(out, name)
+		}
+	}
+	return out
+}

@@ -1,0 +1,151 @@
+package precheck
+
+import (
+	"archive/zip"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/balena-community/balena-migrate/stage2/parttable"
+)
+
+// headSize is how much of a packed image is unpacked to read its partition table. A GPT takes 17 KiB.
+const headSize = 1 << 20
+
+// endless stands for the size of an image that only its end tells.
+const endless = 1 << 60
+
+// inspectGzip goes by the partition table: gzip's own field for the size has 32 bits (S52), and an image that does not
+// hold all of its partitions is none.
+func inspectGzip(f io.ReaderAt, n int64) (image, error) {
+	z, err := gzip.NewReader(io.NewSectionReader(f, 0, n))
+	if err != nil {
+		return image{}, fmt.Errorf("gzip: %w", err)
+	}
+	defer z.Close()
+	table, err := headTable(z, endless)
+	if err != nil {
+		return image{}, err
+	}
+	return image{format: "gzip", raw: table.End, atLeast: true, packed: n, table: table.Kind}, nil
+}
+
+// inspectZip goes by the directory at the file's end, whose sizes have 64 bits.
+func inspectZip(f io.ReaderAt, n int64) (image, error) {
+	z, err := zip.NewReader(f, n)
+	if err != nil {
+		return image{}, err
+	}
+	z.RegisterDecompressor(zip.Deflate, flate.NewReader)
+	entry, err := onlyFile(z.File)
+	if err != nil {
+		return image{}, err
+	}
+	r, err := entry.Open()
+	if err != nil {
+		return image{}, fmt.Errorf("%s in the zip file: %w", entry.Name, err)
+	}
+	defer r.Close()
+	raw := int64(min(entry.UncompressedSize64, endless))
+	table, err := headTable(r, raw)
+	if err == nil {
+		err = table.Fits(raw)
+	}
+	if err != nil {
+		return image{}, err
+	}
+	return image{format: "zip", raw: raw, packed: int64(min(entry.CompressedSize64, endless)), table: table.Kind}, nil
+}
+
+// onlyFile is S62: directories and what macOS adds do not count.
+func onlyFile(all []*zip.File) (*zip.File, error) {
+	var found []*zip.File
+	for _, f := range all {
+		if !strings.HasSuffix(f.Name, "/") && !strings.HasPrefix(f.Name, "__MACOSX/") {
+			found = append(found, f)
+		}
+	}
+	if len(found) != 1 {
+		return nil, &refusal{got: fmt.Sprintf("%d files in it", len(found)), want: "exactly one file in it, the image", remedy: "unpack it and give the image itself"}
+	}
+	if found[0].Flags&1 != 0 { // APPNOTE 4.4.4, bit 0
+		return nil, &refusal{got: "an encrypted zip file", want: "one without a password", remedy: "unpack it and give the image itself"}
+	}
+	return found[0], nil
+}
+
+// headTable reads the partition table of an image of total bytes from its beginning.
+func headTable(r io.Reader, total int64) (*parttable.Table, error) {
+	b := make([]byte, headSize)
+	n, err := io.ReadFull(r, b)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, &refusal{got: fmt.Sprintf("%d bytes unpacked, then its end", n), want: wantImage, remedy: again}
+	default:
+		return nil, fmt.Errorf("unpack its first %d bytes: %w", headSize, err)
+	}
+	table, err := parttable.Read(head(b), total)
+	if err != nil {
+		return nil, noDisk(err)
+	}
+	return table, nil
+}
+
+// head is a disk of which only the beginning is known. Everywhere behind it lies an empty boot record: there a chain of
+// logical partitions ends, and the size of the extended partition around them still counts.
+type head []byte
+
+// ReadAt implements io.ReaderAt.
+func (h head) ReadAt(b []byte, off int64) (int, error) {
+	if off >= 0 && off+int64(len(b)) <= int64(len(h)) {
+		return copy(b, h[off:]), nil
+	}
+	clear(b)
+	if len(b) >= 512 {
+		b[510], b[511] = 0x55, 0xaa
+	}
+	return len(b), nil
+}
+
+// The samples of a raw image that are packed to estimate what the whole becomes.
+const (
+	samples    = 32
+	sampleSize = 16 << 10
+)
+
+// estimate guesses how many bytes a raw image has in gzip, from samples at even distances.
+func estimate(f io.ReaderAt, n int64) (int64, error) {
+	var packed, taken counter
+	w, err := flate.NewWriter(&packed, flate.BestSpeed)
+	if err != nil {
+		return 0, err
+	}
+	b := make([]byte, sampleSize)
+	for i := range int64(samples) {
+		got, err := f.ReadAt(b, n/samples*i)
+		if err != nil && err != io.EOF {
+			return 0, err
+		}
+		taken += counter(got)
+		if _, err := w.Write(b[:got]); err != nil {
+			return 0, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return 0, err
+	}
+	return min(n, int64(float64(n)*float64(packed)/float64(max(taken, 1)))), nil
+}
+
+type counter int64
+
+// Write implements io.Writer.
+func (c *counter) Write(b []byte) (int, error) {
+	*c += counter(len(b))
+	return len(b), nil
+}

@@ -1,0 +1,105 @@
+package precheck
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps/host"
+)
+
+// osFiles are where os-release(5) has it, in this order.
+func osFiles() []string { return []string{"/etc/os-release", "/usr/lib/os-release"} }
+
+func readOS(r host.Reader) (schema.OSFacts, error) {
+	var all error
+	for _, name := range osFiles() {
+		data, err := r.ReadFile(name)
+		if err == nil {
+			return parseOS(string(data)), nil
+		}
+		all = errors.Join(all, err)
+	}
+	return schema.OSFacts{}, all
+}
+
+// parseOS reads os-release(5): assignments as a shell would read them, of which the last counts. ID and PRETTY_NAME have
+// the defaults of the manual.
+func parseOS(text string) schema.OSFacts {
+	values := map[string]string{"ID": "linux", "PRETTY_NAME": "Linux"}
+	for l := range strings.SplitSeq(text, "\n") {
+		l = strings.TrimSpace(l)
+		name, value, ok := strings.Cut(l, "=")
+		if ok && !strings.HasPrefix(l, "#") {
+			values[name] = unquote(value)
+		}
+	}
+	return schema.OSFacts{ID: values["ID"], VersionID: values["VERSION_ID"], Name: values["PRETTY_NAME"]}
+}
+
+// unquote undoes a shell's quotes: in single ones nothing is special, elsewhere a backslash protects what follows.
+func unquote(s string) string {
+	var b strings.Builder
+	var quote byte
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quote == 0 && (c == '"' || c == '\''):
+			quote = c
+		case c == quote:
+			quote = 0
+		case c == '\\' && quote != '\'' && i+1 < len(s) && (quote == 0 || strings.IndexByte("\\\"$`", s[i+1]) >= 0):
+			i++
+			b.WriteByte(s[i])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return strings.ToValidUTF8(b.String(), "?")
+}
+
+// askOS goes by ID and VERSION_ID, which point releases do not change (D1).
+func (l *look) askOS() answer {
+	const want = "Debian 12 or 13"
+	if l.osErr != nil {
+		return block(l.osErr.Error(), want, "this version migrates Debian 12 and 13, which have /etc/os-release")
+	}
+	if l.os.ID != "debian" || !slices.Contains([]string{"12", "13"}, l.os.VersionID) {
+		return block(strings.TrimSpace(l.os.Name+" (ID "+l.os.ID+", VERSION_ID "+l.os.VersionID)+")", want,
+			"this version migrates Debian 12 and 13; if this system is like one of them, put os into checks.skip and rehearse with stage2.flash false")
+	}
+	return pass("%s", l.os.Name)
+}
+
+// askArch is the kernel's architecture, which our stage 2 and the device type must be for.
+func (l *look) askArch() answer {
+	switch machine := l.Device.Machine(); machine {
+	case "x86_64":
+		return pass("%s", machine)
+	case "":
+		return block("none (/proc/sys/kernel/arch)", "x86_64", "this version migrates x86_64 machines")
+	default:
+		return block(machine, "x86_64", "this version migrates x86_64 machines")
+	}
+}
+
+// secureBootVar is the variable SecureBoot with the GUID of EFI_GLOBAL_VARIABLE (UEFI 2.10, 3.3).
+const secureBootVar = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+// askSecureBoot is P21. The file is four bytes of attributes, then the value (Documentation/filesystems/efivarfs.rst).
+func (l *look) askSecureBoot() answer {
+	if !exists(l.Device, "/sys/firmware/efi") {
+		return pass("off: the firmware is a BIOS")
+	}
+	data, err := l.Device.ReadFile(secureBootVar)
+	entries, dirErr := l.Device.ReadDir("/sys/firmware/efi/efivars")
+	switch {
+	case err == nil && len(data) == 5 && data[4] == 0:
+		return pass("off")
+	case err == nil && len(data) == 5:
+		return block("secure boot is on", "secure boot off", "switch secure boot off in the firmware's setup: neither stage 2 nor this balenaOS image is signed for it")
+	case err != nil && dirErr == nil && len(entries) > 0 && !exists(l.Device, secureBootVar):
+		return pass("off: the firmware does not have it")
+	}
+	return unknown("the firmware's variables are not readable; mount -t efivarfs efivarfs /sys/firmware/efi/efivars")
+}
