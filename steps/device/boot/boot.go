@@ -131,7 +131,7 @@ func Running(r host.Reader) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	e.Args = ownArgs(strings.Fields(string(cmdline)))
+	e.Args = ownArgs(words(string(cmdline)))
 	return e, nil
 }
 
@@ -146,6 +146,29 @@ func Release(r host.Reader) (string, error) {
 		return "", fmt.Errorf("/proc/sys/kernel/osrelease: found %q, expected a kernel release", release)
 	}
 	return release, nil
+}
+
+// words splits a kernel command line as the kernel does (lib/cmdline.c, next_arg): blanks within double quotes belong to
+// the word, and quotes around a whole argument or its value are not part of it. Boot loaders put them back where they
+// are needed, and protect those that they find inside.
+func words(cmdline string) []string {
+	quoted := false
+	out := strings.FieldsFunc(cmdline, func(c rune) bool {
+		if c == '"' {
+			quoted = !quoted
+		}
+		return !quoted && (c == ' ' || c == '\t' || c == '\n')
+	})
+	for i, w := range out {
+		name, value, _ := strings.Cut(w, "=")
+		switch {
+		case strings.HasPrefix(w, `"`):
+			out[i] = strings.TrimSuffix(w[1:], `"`)
+		case strings.HasPrefix(value, `"`):
+			out[i] = name + "=" + strings.TrimSuffix(value[1:], `"`)
+		}
+	}
+	return out
 }
 
 // ownArgs takes out what a boot loader put there for itself, and what a stage 2 that came back was started with.

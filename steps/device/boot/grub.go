@@ -32,7 +32,8 @@ func (Grub) Name() string { return "grub" }
 func (g Grub) Check(s Site) []schema.Blocked {
 	out := g.checkConfig(s)
 	out = append(out, g.checkEnv(s)...)
-	return append(out, g.checkFirmware(s)...)
+	out = append(out, g.checkFirmware(s)...)
+	return append(out, g.checkStarted(s)...)
 }
 
 func (Grub) checkFirmware(s Site) []schema.Blocked {
@@ -42,6 +43,24 @@ func (Grub) checkFirmware(s Site) []schema.Blocked {
 	return []schema.Blocked{{
 		Check: "boot-loader", Got: "EFI firmware", Want: "GRUB started by a BIOS",
 		Remedy: "this version does not migrate EFI machines",
+	}}
+}
+
+// checkStarted is S104: GRUB tells the kernel which file it is. A machine whose kernel comes from elsewhere, such as a
+// hypervisor that brings its own, may have a GRUB on its disk that nobody asks.
+func (Grub) checkStarted(s Site) []schema.Blocked {
+	cmdline, err := s.ReadFile("/proc/cmdline")
+	if err != nil {
+		return []schema.Blocked{{Check: "boot-loader", Got: err.Error(), Want: "the kernel's command line", Remedy: "mount -t proc proc /proc"}}
+	}
+	for _, w := range words(string(cmdline)) {
+		if strings.HasPrefix(w, "BOOT_IMAGE=") {
+			return nil
+		}
+	}
+	return []schema.Blocked{{
+		Check: "boot-loader", Got: "a kernel that was not started by GRUB (no BOOT_IMAGE in /proc/cmdline)", Want: "GRUB as the boot loader",
+		Remedy: "reboot once, if it was started by kexec; otherwise have the machine start from its disk by GRUB",
 	}}
 }
 
@@ -133,8 +152,9 @@ func (Grub) armedEnv(original func(string) (disarm.State, error)) ([]byte, error
 	return env.Bytes()
 }
 
-// entry is the menu entry. The host's initramfs stays as it is; ours is a second archive beside it, which the kernel
-// unpacks over the first (initramfs buffer format, Documentation/driver-api/early-userspace/buffer-format.rst).
+// entry is the menu entry. It asks for no password even where others do (GRUB manual, "Authentication and authorisation"):
+// nobody would be there to type it. The host's initramfs stays as it is; ours is a second archive beside it, which the
+// kernel unpacks over the first (initramfs buffer format, Documentation/driver-api/early-userspace/buffer-format.rst).
 func (Grub) entry(s Site, e Entry) (string, error) {
 	fsys, kernel, err := s.FileSystem(e.Kernel)
 	if err != nil {
@@ -158,7 +178,7 @@ func (Grub) entry(s Site, e Entry) (string, error) {
 	for i := range args {
 		args[i] = quote(args[i])
 	}
-	return fmt.Sprintf(`menuentry 'balena migration' --id %s {
+	return fmt.Sprintf(`menuentry 'balena migration' --unrestricted --id %s {
 	insmod gzio
 	insmod part_msdos
 	insmod part_gpt
