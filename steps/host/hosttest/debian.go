@@ -28,6 +28,7 @@ func Debian(t *testing.T) *Host {
 		"/etc/os-release":                              "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n",
 		"/etc/hostname":                                "lab\n",
 		"/proc/cmdline":                                "BOOT_IMAGE=/boot/vmlinuz-" + Release + " root=UUID=" + RootUUID + " ro console=ttyS0\n",
+		"/proc/sys/kernel/arch":                        "x86_64\n",
 		"/proc/sys/kernel/osrelease":                   Release + "\n",
 		"/proc/sys/kernel/random/boot_id":              BootID + "\n",
 		"/proc/meminfo":                                "MemTotal:        1000000 kB\nMemFree:          700000 kB\nMemAvailable:     800000 kB\n",

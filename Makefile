@@ -1,0 +1,67 @@
+# README.md says what each target is for. Set-up is part of them: on a bare Debian with Go, `make demo` and `make test`
+# install what they need (through apt and the Go module proxy) and fail where they can't.
+GO        ?= go
+VERSION   ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS    = -s -w -X main.version=$(VERSION)
+BUILD      = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+PLATFORMS  = linux-amd64 linux-386 linux-armv6 linux-armv7 linux-arm64
+BIN        = $(CURDIR)/bin
+LINT       = golangci-lint-v2.15.0
+
+.PHONY: build test unit ansible lint lab lab-all demo bench faults fuzz dist clean setup
+
+build:
+	$(BUILD) -o bin/balena-migrate ./cmd/balena-migrate
+
+dist: $(PLATFORMS:%=dist/balena-migrate-%)
+	cd dist && sha256sum balena-migrate-* >SHA256SUMS
+
+# linux-armv7 is GOOS=linux GOARCH=arm GOARM=7.
+dist/balena-migrate-%: FORCE
+	GOOS=linux GOARCH=$(patsubst armv%,arm,$(*:linux-%=%)) GOARM=$(patsubst armv%,%,$(filter armv%,$(*:linux-%=%))) $(BUILD) -o $@ ./cmd/balena-migrate
+FORCE:
+
+test: setup lint unit faults fuzz ansible lab
+
+unit:
+	$(GO) test -race -timeout 20m ./...
+
+# Every write of every step is killed once; see steps/host/killpoint_faults.go.
+faults:
+	$(GO) test -tags faults -timeout 20m ./testdata/faults
+
+# Each parser of foreign bytes, a fixed number of executions.
+fuzz:
+	testdata/fuzz.sh 20000x
+
+ansible: dist
+	cd ansible && ANSIBLE_COLLECTIONS_PATHS=collections ansible-lint --offline --profile production
+	$(GO) test -count=1 -timeout 20m ./testdata/ansible
+
+lint: $(BIN)/$(LINT)
+	gofmt -l $$(git ls-files '*.go') | (! grep .)
+	$(BIN)/$(LINT) run ./... ./testdata/lab/... ./testdata/ansible/... ./testdata/faults/...
+	shellcheck $$(git ls-files '*.sh' .ci/run)
+
+$(BIN)/$(LINT):
+	GOBIN=$(BIN)/tmp $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT:golangci-lint-%=%)
+	mv $(BIN)/tmp/golangci-lint $@ && rmdir $(BIN)/tmp
+
+# Virtual machines: a real migration and its failures. lab-all adds what is too slow for every run.
+lab: setup dist
+	$(GO) test -count=1 -timeout 60m -v ./testdata/lab
+
+lab-all: setup dist
+	BALENA_LAB_ALL=1 $(GO) test -count=1 -timeout 120m -v ./testdata/lab
+
+demo: setup dist
+	$(GO) run ./testdata/lab/demo
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+setup:
+	testdata/setup.sh
+
+clean:
+	rm -rf bin dist

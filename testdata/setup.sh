@@ -1,0 +1,23 @@
+#!/bin/bash
+# Installs what the tests and the demo need on a bare Debian with Go. Does nothing, without network and without root,
+# when all of it is there.
+set -euo pipefail
+cd "$(dirname "$0")"
+packages=(
+	ansible-core ansible-lint           # the playbook and its lint
+	openssh-server sudo mmdebstrap      # the target without Python
+	shellcheck jq make git ca-certificates gcc libc6-dev # lint, pipes, the race detector
+	fdisk e2fsprogs dosfstools mtools zip xz-utils gzip tar # images made by tests
+)
+missing=()
+for package in "${packages[@]}"; do
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+	[ "$(id -u)" = 0 ] || { echo "setup: needs root to install ${missing[*]}: run it through sudo" >&2; exit 1; }
+	echo "setup: installing ${missing[*]}" >&2
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -qq -o Acquire::Retries=3 update
+	apt-get -qq -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 install --yes --no-install-recommends "${missing[@]}" >&2
+fi
+exec lab/build/install.sh
