@@ -5,25 +5,43 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// start builds what is missing and switches a new machine on.
-func start(t *testing.T, disk func(Artifacts) string, suites ...Suite) *VM {
+// build makes or finds the artefacts.
+func build(t *testing.T, suites ...Suite) Artifacts {
 	t.Helper()
 	art, err := Build(t.Context(), os.Stderr, suites...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	vm, err := art.Start(context.Background(), Options{Dir: t.TempDir(), Disk: disk(art)})
+	return art
+}
+
+// start switches a machine on, until the test ends.
+func start(t *testing.T, art Artifacts, opt Options) *VM {
+	t.Helper()
+	vm, err := art.Start(context.Background(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(vm.Kill)
 	return vm
+}
+
+// waitSSH is vm.WaitSSH for a test.
+func waitSSH(t *testing.T, vm *VM) {
+	t.Helper()
+	began := time.Now()
+	if err := vm.WaitSSH(t.Context(), BootTimeout); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("ssh after %.1f s", time.Since(began).Seconds())
 }
 
 // run is vm.Run for a test.
@@ -37,54 +55,110 @@ func run(t *testing.T, vm *VM, command string) string {
 }
 
 func TestGuestBoots(t *testing.T) {
-	for _, suite := range []Suite{Bookworm, Trixie} {
-		t.Run(string(suite), func(t *testing.T) {
-			vm := start(t, func(a Artifacts) string { return a.Disks[suite] }, suite)
-			began := time.Now()
-			if err := vm.WaitSSH(t.Context(), BootTimeout); err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("ssh after %.1f s", time.Since(began).Seconds())
-			testGuest(t, vm, suite)
-			began = time.Now()
-			if err := vm.Stop(t.Context(), time.Minute); err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("off after %.1f s", time.Since(began).Seconds())
-			testDiskTable(t, vm)
+	for _, c := range []struct {
+		suite Suite
+		then  func(*testing.T, Artifacts, *VM) // what is tried beside, once and not with both
+	}{{Bookworm, testPowerCycle}, {Trixie, testReboot}} {
+		t.Run(string(c.suite), func(t *testing.T) {
+			art := build(t, c.suite)
+			vm := start(t, art, Options{Dir: t.TempDir(), Disk: art.Disks[c.suite]})
+			waitSSH(t, vm)
+			testGuest(t, vm, c.suite)
+			testPut(t, vm)
+			c.then(t, art, vm)
 		})
 	}
 }
 
-// testGuest holds the guest to what the migration is tried on.
+// A machine is its folder: it keeps its disk over a power cycle, and takes other memory and another
+// serial number.
+func testPowerCycle(t *testing.T, art Artifacts, vm *VM) {
+	run(t, vm, "echo still here > /root/mark")
+	raw := filepath.Join(t.TempDir(), "raw")
+	if err := vm.RawDisk(t.Context(), raw); !errors.Is(err, errRunning) {
+		t.Errorf("disk of a running machine: got %v, want %v", err, errRunning)
+	}
+	if err := vm.Stop(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	testDiskTable(t, vm)
+	from := vm.ConsoleSize()
+	if _, err := vm.Run(t.Context(), "true"); !errors.Is(err, ErrDisconnected) {
+		t.Errorf("ssh to a machine that is off: got %v, want %v", err, ErrDisconnected)
+	}
+	again := start(t, art, Options{Dir: vm.dir, MemMiB: 512, Serial: "OTHER"})
+	waitSSH(t, again)
+	want := "still here\nOTHER"
+	if got := run(t, again, "cat /root/mark /sys/block/vda/serial"); got != want {
+		t.Errorf("second start: got %q, want %q", got, want)
+	}
+	kib, err := strconv.Atoi(run(t, again, "sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"))
+	if err != nil || kib > 512<<10 || kib < 400<<10 {
+		t.Errorf("memory of the second start: got %d KiB, %v; want a little less than %d", kib, err, 512<<10)
+	}
+	if text, err := again.Console(from); err != nil || strings.Count(text, "login:") != 1 {
+		t.Errorf("console from the second start on: %d logins, %v; want 1", strings.Count(text, "login:"), err)
+	}
+}
+
+func testReboot(t *testing.T, _ Artifacts, vm *VM) {
+	before, err := vm.BootID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := vm.ConsoleSize()
+	if err := vm.Reboot(t.Context(), BootTimeout); err != nil {
+		t.Fatal(err)
+	}
+	after, err := vm.BootID(t.Context())
+	if err != nil || after == before || len(after) != 36 {
+		t.Errorf("boot id after the reboot: got %q, %v; before %q", after, err, before)
+	}
+	if _, err := vm.WaitConsole(t.Context(), regexp.MustCompile(`login:`), from, time.Minute); err != nil {
+		t.Error(err)
+	}
+}
+
+// testGuest holds the guest to what the migration is tried on. All in one command: a login takes
+// seconds in an emulated guest.
 func testGuest(t *testing.T, vm *VM, suite Suite) {
 	t.Helper()
-	for _, c := range []struct{ what, command, want string }{
+	checks := []struct{ what, command, want string }{
 		{"suite", ". /etc/os-release; echo $VERSION_CODENAME", string(suite)},
 		{"python", "command -v python3 python || echo none", "none"},
 		{"grubenv", "grub-editenv /boot/grub/grubenv list; echo rc $?", "rc 0"},
-		{"one-shot logic", "grep -c '\"${next_entry}\"' /boot/grub/grub.cfg | grep -qv '^0$' && echo yes", "yes"},
+		{"one-shot logic", `grep -q '"${next_entry}"' /boot/grub/grub.cfg && echo yes`, "yes"},
 		{"custom.cfg logic", "grep -q 'source.*custom.cfg' /boot/grub/grub.cfg && echo yes", "yes"},
 		{"boot mode", "test -d /sys/firmware/efi && echo efi || echo bios", "bios"},
 		{"root", "findmnt -no SOURCE,FSTYPE / | tr -s ' '", "/dev/vda1 ext4"},
-		{"disk serial", "cat /sys/block/vda/serial", "LAB0001"},
+		{"disk serial", "cat /sys/block/vda/serial; echo", "LAB0001"},
 		{"state", "systemctl is-system-running --wait", "running"},
-		{"backup data", "cat '/srv/app/current.json'; stat -c %U /srv/app; stat -c %s /srv/db/app.sqlite",
-			"{\"name\": \"app\", \"interval_s\": 30}\npi\n4194304"},
+		{"backup data", "cat /srv/app/current.json", `{"name": "app", "interval_s": 30}`},
+		{"owners and sizes", "stat -c %U /srv/app; stat -c %s /srv/db/app.sqlite", "pi\n4194304"},
 		{"modes", "stat -c %a /etc/wpa_supplicant/wpa_supplicant.conf /etc/NetworkManager/system-connections/*", "600\n600"},
-	} {
-		if got := run(t, vm, c.command); got != c.want {
+		{"sudo of pi", "su pi -c 'id -u; sudo -n id -u'", "1000\n0"},
+	}
+	for _, word := range slices.Concat(Networks()[:1], Networks()[2:], Secrets()) {
+		command := "grep -rqF " + word + " /etc/wpa_supplicant /etc/NetworkManager && echo yes"
+		checks = append(checks, struct{ what, command, want string }{"network", command, "yes"})
+	}
+	script := ""
+	for _, c := range checks {
+		script += "(" + c.command + ")\necho ----\n"
+	}
+	answers := strings.Split(run(t, vm, script), "\n----")
+	if len(answers) != len(checks)+1 {
+		t.Fatalf("answers: got %d, want %d: %q", len(answers)-1, len(checks), answers)
+	}
+	for i, c := range checks {
+		if got := strings.TrimSpace(answers[i]); got != c.want {
 			t.Errorf("%s: got %q, want %q (%s)", c.what, got, c.want, c.command)
 		}
 	}
-	for _, secret := range Secrets() {
-		run(t, vm, "grep -rqF "+secret+" /etc/wpa_supplicant /etc/NetworkManager")
+	result, err := vm.SSHAs(t.Context(), "pi", "sudo -n id -u")
+	if err != nil || result.Stdout != "0\n" {
+		t.Errorf("login of pi: got %+v, %v; want uid 0 through sudo", result, err)
 	}
-	result, err := vm.SSHAs(t.Context(), "pi", "id -u; sudo -n id -u")
-	if err != nil || result.Stdout != "1000\n0\n" {
-		t.Errorf("sudo of pi: got %+v, %v; want uids 1000 and 0", result, err)
-	}
-	testPut(t, vm)
 }
 
 // testPut copies a file with an awkward name there and back.
@@ -125,51 +199,9 @@ func testDiskTable(t *testing.T, vm *VM) {
 	}
 }
 
-// A machine keeps its disk over a power cycle, and takes other memory and another serial.
-func TestMachineIsItsDir(t *testing.T) {
-	art, err := Build(t.Context(), os.Stderr, Bookworm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	first, err := art.Start(context.Background(), Options{Dir: dir, Disk: art.Disks[Bookworm]})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(first.Kill)
-	if err := first.WaitSSH(t.Context(), BootTimeout); err != nil {
-		t.Fatal(err)
-	}
-	run(t, first, "echo still here > /root/mark; sync")
-	if err := first.RawDisk(t.Context(), filepath.Join(dir, "raw")); !errors.Is(err, errRunning) {
-		t.Errorf("disk of a running machine: got %v, want %v", err, errRunning)
-	}
-	if err := first.Reboot(t.Context(), BootTimeout); err != nil {
-		t.Fatal(err)
-	}
-	first.Kill()
-	from := first.ConsoleSize()
-	if _, err := first.Run(t.Context(), "true"); !errors.Is(err, ErrDisconnected) {
-		t.Errorf("ssh to a machine that is off: got %v, want %v", err, ErrDisconnected)
-	}
-	second, err := art.Start(context.Background(), Options{Dir: dir, MemMiB: 512, Serial: "OTHER"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(second.Kill)
-	if err := second.WaitSSH(t.Context(), BootTimeout); err != nil {
-		t.Fatal(err)
-	}
-	if got := run(t, second, "cat /root/mark /sys/block/vda/serial"); got != "still here\nOTHER" {
-		t.Errorf("second start: got %q", got)
-	}
-	if second.ConsoleSize() <= from {
-		t.Error("console of the second start is not after the first")
-	}
-}
-
 func TestNewOSBootsAlone(t *testing.T) {
-	vm := start(t, func(a Artifacts) string { return a.Image })
+	art := build(t)
+	vm := start(t, art, Options{Dir: t.TempDir(), Disk: art.Image})
 	began := time.Now()
 	report, err := vm.WaitNewOS(t.Context(), 0, BootTimeout)
 	if err != nil {
@@ -193,7 +225,8 @@ func TestNewOSBootsAlone(t *testing.T) {
 
 // Every way in which a wait can end, without a guest that would answer.
 func TestWaitEnds(t *testing.T) {
-	vm := start(t, func(a Artifacts) string { return a.Image })
+	art := build(t)
+	vm := start(t, art, Options{Dir: t.TempDir(), Disk: art.Image})
 	var failure *WaitError
 	if err := vm.WaitSSH(t.Context(), time.Second); !errors.Is(err, ErrTimeout) || !errors.As(err, &failure) {
 		t.Errorf("timeout: got %v", err)

@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// BootTimeout is enough for a guest to start without KVM on two busy cores (it takes 30 to 60 s).
-const BootTimeout = 5 * time.Minute
+// BootTimeout is enough for a guest to start without KVM on two overloaded cores (45 s when they are
+// free; 180 s were seen).
+const BootTimeout = 10 * time.Minute
 
 // Options describe a machine. Only Dir is a must, and Disk when Dir is new.
 type Options struct {

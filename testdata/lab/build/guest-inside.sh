@@ -4,6 +4,7 @@
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 root=$1 pubkey=$2 suite=$3
+umask 022
 
 users() {
 	chroot "$root" useradd --create-home --shell /bin/bash pi
@@ -17,7 +18,7 @@ users() {
 }
 
 files() {
-	cp -r --no-preserve=ownership "$here/guest/." "$root/"
+	cp -r --no-preserve=mode,ownership "$here/guest/." "$root/"
 	chmod 0440 "$root/etc/sudoers.d/pi"
 	chmod 0600 "$root"/etc/wpa_supplicant/wpa_supplicant.conf "$root"/etc/NetworkManager/system-connections/*
 	chmod 0700 "$root/etc/NetworkManager/system-connections"
@@ -38,6 +39,9 @@ units() {
 	chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 		e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-networkd-wait-online.service \
 		systemd-timesyncd.service ldconfig.service systemd-journal-catalog-update.service
+	# of Debian 13: complains on the console where there is no vsock
+	mkdir -p "$root/etc/systemd/system-generators"
+	ln -s /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
 }
 
 # grub does what grub-install does for the files below /boot, then writes grub.cfg as Debian does.

@@ -9,6 +9,7 @@ here=$(dirname "$(realpath "$0")")
 . "$here/cache.sh"
 [ $# = 2 ] || die "usage: ${0##*/} TREE OUT.img"
 need_root
+command -v go >/dev/null || die "go is not in PATH ($PATH): under sudo, keep it by sudo env PATH=\"\$PATH\" ..."
 tree=$(realpath "$1") out=$2
 export SOURCE_DATE_EPOCH=1700000000
 
