@@ -1,7 +1,9 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
@@ -67,10 +69,11 @@ func (Grub) checkStarted(s Site) []schema.Blocked {
 func (Grub) checkConfig(s Site) []schema.Blocked {
 	data, err := s.ReadFile(grubCfg)
 	if err != nil {
-		return []schema.Blocked{{
-			Check: "boot-loader", Got: err.Error(), Want: "GRUB's configuration " + grubCfg,
-			Remedy: "this version needs GRUB 2; as root on the live system",
-		}}
+		remedy := "this version starts stage 2 by GRUB 2; install grub-pc, or run update-grub if it is installed"
+		if errors.Is(err, fs.ErrPermission) { // Debian keeps it from users, for it may hold passwords
+			remedy = "run it as root, e.g. with sudo"
+		}
+		return []schema.Blocked{{Check: "boot-loader", Got: err.Error(), Want: "GRUB's configuration " + grubCfg, Remedy: remedy}}
 	}
 	var out []schema.Blocked
 	for _, want := range []string{"next_entry", "custom.cfg"} {
