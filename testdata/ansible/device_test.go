@@ -1,7 +1,6 @@
 package ansible
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -67,7 +66,7 @@ type device struct {
 	sshd *exec.Cmd
 }
 
-// sshd counts what the tests count in its log: sessions (VERBOSE) and uploads (INFO).
+// At VERBOSE sshd logs each session, which the tests count.
 const sshdConfig = `
 ListenAddress 127.0.0.1
 HostKey /etc/ssh/host_key
@@ -99,6 +98,19 @@ func (b bench) newDevice(t *testing.T) *device {
 	d.trust()
 	d.start()
 	t.Cleanup(d.stop)
+	return d
+}
+
+// in hands the device to a test as if nothing had ever been installed.
+func (d *device) in(t *testing.T) *device {
+	t.Helper()
+	d.t = t
+	if err := os.RemoveAll(filepath.Join(d.root, "var/lib/balena-migrate")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(d.log(), 0); err != nil {
+		t.Fatal(err)
+	}
 	return d
 }
 
@@ -141,25 +153,25 @@ func (d *device) start() {
 	if err := d.sshd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
-	d.awaitPort()
+	d.awaitPort(true)
 }
 
-// awaitPort waits until something listens.
-func (d *device) awaitPort() {
+// awaitPort waits until something listens, or nothing does any more.
+func (d *device) awaitPort(open bool) {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), 30*time.Second)
-	defer cancel()
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", d.port))
 		if err == nil {
 			conn.Close()
+		}
+		if open == (err == nil) {
 			return
 		}
-		select {
-		case <-ctx.Done():
-			d.t.Fatalf("sshd does not listen: %v\n%s", err, d.read(d.log()))
-		case <-time.After(20 * time.Millisecond):
+		if time.Now().After(deadline) {
+			d.t.Fatalf("sshd's port: listening %v (%v), want %v\n%s", !open, err, open, d.read(d.log()))
 		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
@@ -171,6 +183,7 @@ func (d *device) stop() {
 	_ = d.sshd.Process.Kill()
 	_ = d.sshd.Wait() // it was killed
 	d.sshd = nil
+	d.awaitPort(false)
 }
 
 func (d *device) log() string { return filepath.Join(d.dir, "sshd.log") }
@@ -179,7 +192,7 @@ func (d *device) log() string { return filepath.Join(d.dir, "sshd.log") }
 func (d *device) count(text string) int { return strings.Count(d.read(d.log()), text) }
 
 // uploads and sessions count what reached the device.
-func (d *device) uploads() int  { return d.count("subsystem request for sftp") }
+func (d *device) uploads() int  { return d.count("Starting session: subsystem 'sftp'") }
 func (d *device) sessions() int { return d.count("Starting session: command for") }
 
 // write makes a file on the device.

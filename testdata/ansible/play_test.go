@@ -54,12 +54,12 @@ func (r run) task(t *testing.T, name string) result {
 	return found[0]
 }
 
-// play runs a playbook against the device. A play that starts with "- " is a task list for the user free with sudo.
+// play runs a play, or a list of tasks, against the device, as the user free with sudo.
 func (d *device) play(b bench, text string, args ...string) run {
 	d.t.Helper()
-	if strings.HasPrefix(text, "- ") {
+	if text = strings.TrimSpace(text); !strings.HasPrefix(text, "- hosts:") {
 		text = "- hosts: all\n  gather_facts: false\n  become: true\n  tasks:\n    " +
-			strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n    ") + "\n"
+			strings.ReplaceAll(text, "\n", "\n    ") + "\n"
 	}
 	book := filepath.Join(d.t.TempDir(), "play.yml")
 	if err := os.WriteFile(book, []byte(text), 0o600); err != nil {
@@ -72,8 +72,10 @@ func (d *device) play(b bench, text string, args ...string) run {
 func (d *device) playbook(b bench, book string, args ...string) run {
 	d.t.Helper()
 	record := filepath.Join(d.t.TempDir(), "record")
-	if err := os.WriteFile(record, nil, 0o600); err != nil {
-		d.t.Fatal(err)
+	for _, empty := range []string{record, filepath.Join(d.dir, "ansible.cfg")} {
+		if err := os.WriteFile(empty, nil, 0o600); err != nil {
+			d.t.Fatal(err)
+		}
 	}
 	argv := append([]string{"-i", d.inventory(), "-e", "ansible_user=free", book}, args...)
 	cmd := exec.CommandContext(d.t.Context(), "ansible-playbook", argv...)
@@ -92,7 +94,7 @@ func (d *device) environment(b bench, record string) []string {
 		d.t.Fatal(err)
 	}
 	return append(os.Environ(),
-		"ANSIBLE_CONFIG=/dev/null", "ANSIBLE_HOME="+filepath.Join(d.dir, "ansible"), "HOME="+d.dir,
+		"ANSIBLE_CONFIG="+filepath.Join(d.dir, "ansible.cfg"), "ANSIBLE_HOME="+filepath.Join(d.dir, "ansible"), "HOME="+d.dir,
 		"ANSIBLE_LOCAL_TEMP="+filepath.Join(d.dir, "ansible", "tmp"), "ANSIBLE_NOCOLOR=1",
 		"ANSIBLE_SSH_CONTROL_PATH_DIR="+filepath.Join(d.dir, "cp"), "ANSIBLE_FORCE_COLOR=0", "LC_ALL=C.UTF-8",
 		"ANSIBLE_COLLECTIONS_PATHS="+filepath.Join(here, "../../ansible/collections"),

@@ -137,5 +137,5 @@ log:
   description: The last lines of the log.
   type: list
   elements: str
-  returned: on failure
+  returned: on failure, but not when blocked
 '''

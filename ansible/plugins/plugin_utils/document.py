@@ -35,10 +35,11 @@ def result(document: dict[str, Any], answer: Answer) -> dict[str, Any]:
     outcome = dict(document, rc=answer.rc)
     if answer.rc == 0 and not document.get('failed'):
         return outcome
-    for member in ('config', 'facts', 'schema', 'steps'):
+    for member in ('config', 'facts', 'schema', 'steps', 'check'):
         outcome.pop(member, None)
-    outcome.update(
-        failed=True, msg=reason(document), log=answer.err.splitlines()[-LOG_LINES:], _ansible_verbose_always=True)
+    outcome.update(failed=True, msg=reason(document), _ansible_verbose_always=True)
+    if not document.get('blocked'):
+        outcome['log'] = answer.err.splitlines()[-LOG_LINES:]
     return outcome
 
 
@@ -50,7 +51,7 @@ def reason(document: dict[str, Any]) -> str:
         count = '%d blocker%s' % (len(blocked), '' if len(blocked) == 1 else 's')
         return '\n'.join(['%s can\'t be done here, %s:' % (document.get('step') or 'it', count)] + lines)
     hint = (document.get('error') or {}).get('hint')
-    return document.get('msg', 'it gave no reason') + ('\nhint: ' + hint if hint else '')
+    return (document.get('msg') or 'it gave no reason') + ('\nhint: ' + hint if hint else '')
 
 
 def _end(text: str) -> str:

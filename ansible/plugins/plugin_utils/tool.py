@@ -66,7 +66,8 @@ class Tool:
         if answer.rc == ABSENT:
             self._install(answer.out.strip().rpartition('\n')[2])
             answer = self._remote.run(self.command(argv), data)
-        if answer.rc == 126:
+        # A shell's test -x tells of noexec as well, so there the executable seems to be missing for ever.
+        if answer.rc in (ABSENT, 126):
             raise AnsibleActionFail(
                 '%s on the device can\'t be executed: %s; if its file system is mounted noexec, choose another folder '
                 'with balena_migrate_bin_dir' % (self.path, answer.tail()))

@@ -20,7 +20,8 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = 'record'
 
     def _write(self, state, result):
-        line = {'state': state, 'host': result._host.get_name(), 'task': result._task.get_name(), 'result': result._result}
+        line = {'state': state, 'host': result._host.get_name(), 'task': result._task.get_name(),
+                'result': result._result}
         with open(os.environ['RECORD'], 'a') as record:
             record.write(json.dumps(line, default=str) + '\n')
 

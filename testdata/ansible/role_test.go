@@ -1,0 +1,153 @@
+package ansible
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const migrate = "../../ansible/migrate.yml"
+
+func TestRole(t *testing.T) {
+	b := newBench(t)
+	d := b.newDevice(t)
+	t.Run("a blocked device stops at precheck", func(t *testing.T) { testRoleBlocked(t, b, d.in(t)) })
+	t.Run("check mode goes to the end and writes nothing", func(t *testing.T) { testRoleCheck(t, b, d.in(t)) })
+	t.Run("a failure stops all later batches", func(t *testing.T) { testRoleCanary(t, b, d.in(t)) })
+	t.Run("variables are held to their specification", func(t *testing.T) { testRoleArguments(t, b, d.in(t)) })
+}
+
+// variables writes the role's variables into a file and returns the option that names it.
+func variables(t *testing.T, vars map[string]any) []string {
+	t.Helper()
+	data, err := json.Marshal(vars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "vars.json")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"-e", "@" + path}
+}
+
+func testRoleBlocked(t *testing.T, b bench, d *device) {
+	config := source(t, `{"deviceType":"genericx86-64-ext","apiKey":"canary-key"}`)
+	run := d.playbook(b, migrate, variables(t, map[string]any{
+		"balena_migrate_config_json": config, "balena_migrate_confirm": true, "balena_migrate_skip_checks": []string{"api", "vpn"},
+		"balena_migrate_options": map[string]any{"reboot": map[string]any{"delay_s": 77}},
+	})...)
+	r := run.task(t, "Look whether the device can be migrated")
+	if r.State != "failed" || run.code != 2 || !strings.Contains(r.text(t, "msg"), "\n- disk: ") || !strings.Contains(r.text(t, "msg"), "\n- image: ") {
+		t.Errorf("%s, exit code %d, %q; want a failure that lists disk and image", r.State, run.code, r.text(t, "msg"))
+	}
+	if last := run.results[len(run.results)-1]; last.Task != r.Task {
+		t.Errorf("after the blocked precheck %q was run", last.Task)
+	}
+	if strings.Contains(run.screen, "canary-key") {
+		t.Errorf("the key is on the screen:\n%s", run.screen)
+	}
+	if got := d.read(filepath.Join(d.root, "var/lib/balena-migrate/input/config.json")); !strings.Contains(got, "canary-key") {
+		t.Errorf("config.json arrived as %q", got)
+	}
+}
+
+// testRoleCheck: the files that check mode does not copy are no fault of the device's, all steps are asked.
+func testRoleCheck(t *testing.T, b bench, d *device) {
+	args := variables(t, map[string]any{
+		"balena_migrate_config_json": source(t, `{}`), "balena_migrate_image": source(t, "no image at all"),
+		"balena_migrate_backup_definition": source(t, "- volume: app\n  items:\n    - source: /home\n"),
+		"balena_migrate_skip_checks":       []string{"kernel", "boot-loader", "grubenv", "disk", "api", "vpn"},
+		"balena_migrate_require_network":   false,
+	})
+	d.play(b, precheck) // installs
+	before := d.find(".")
+	run := d.playbook(b, migrate, append(args, "--check", "--diff")...)
+	if after := d.find("."); after != before {
+		t.Errorf("check mode changed the device; before:\n%s\nafter:\n%s", before, after)
+	}
+	for _, task := range []string{
+		"Look whether the device can be migrated", "Prepare the image", "Collect the networks", "Back up the data",
+		"Build the initramfs", "Arm the boot loader", "Reboot into the migration",
+	} {
+		if r := run.task(t, task); r.State != "ok" {
+			t.Errorf("%s: %s: %v", task, r.State, r.Result["msg"])
+		}
+	}
+	if r := run.task(t, "Wait for what becomes of the device"); r.State != "skipped" || run.code != 0 {
+		t.Errorf("waiting was %s, exit code %d; want skipped, 0", r.State, run.code)
+	}
+}
+
+func testRoleArguments(t *testing.T, b bench, d *device) {
+	run := d.playbook(b, migrate, variables(t, map[string]any{"balena_migrate_wifi": "some"})...)
+	if run.code != 2 || !strings.Contains(run.screen, "balena_migrate_wifi must be one of: all, listed, none") || d.sessions() != 0 {
+		t.Errorf("exit code %d after %d ssh sessions, want 2 after none:\n%s", run.code, d.sessions(), run.screen)
+	}
+}
+
+func testRoleCanary(t *testing.T, b bench, d *device) {
+	second := filepath.Join(t.TempDir(), "second.ini")
+	line := strings.Replace(d.read(d.inventory()), "device ", "second ", 1)
+	if err := os.WriteFile(second, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := d.playbook(b, migrate, "-i", second)
+	if r := run.task(t, "Look whether the device can be migrated"); r.Host != "device" || r.State != "failed" {
+		t.Errorf("%s was %s, want the first device alone to fail", r.Host, r.State)
+	}
+	for _, r := range run.results {
+		if r.Host == "second" {
+			t.Errorf("task %q reached the second device behind the failure of the first", r.Task)
+		}
+	}
+}
+
+// TestFate holds the role's last word to what was seen of the device.
+func TestFate(t *testing.T) {
+	d := &device{t: t, dir: t.TempDir()}
+	for _, c := range []struct {
+		name, fate string
+		rehearse   bool
+		state, msg string
+	}{
+		{"left", `{left: true, came_back: false, evidence: silence}`, false, "ok", "Migrated: it left its old system for good: silence"},
+		{"back", `{left: false, came_back: true, status: {stage: aborted, reason: digest differs, msg: m}}`, false, "failed",
+			"Back on the old system: digest differs (stage: aborted)"},
+		{"back without a reason", `{left: false, came_back: true, status: {stage: armed, reason: "", msg: still armed}}`, false, "failed",
+			"Back on the old system: still armed (stage: armed)"},
+		{"back without a status", `{left: false, came_back: true, status: {}}`, false, "failed",
+			"Back on the old system: no reason known (stage: unknown)"},
+		{"did not reboot", `{left: false, came_back: false, evidence: same boot}`, false, "failed", "Not migrated: same boot"},
+		{"rehearsed", `{left: false, came_back: true, evidence: back, status: {stage: rehearsed}}`, true, "ok", "The rehearsal passed: back"},
+		{"rehearsal aborted", `{left: false, came_back: true, status: {stage: aborted, reason: no memory}}`, true, "failed",
+			"Back on the old system: no memory (stage: aborted)"},
+		{"lost in the rehearsal", `{left: true, came_back: false, evidence: silence}`, true, "failed",
+			"Lost in the rehearsal, the old system should be back: silence"},
+		{"back though it was no rehearsal", `{left: false, came_back: true, status: {stage: rehearsed, reason: r}}`, false, "failed",
+			"Back on the old system: r (stage: rehearsed)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d.t = t
+			run := d.play(bench{}, `
+- hosts: all
+  connection: local
+  gather_facts: false
+  tasks:
+    - name: Judge
+      ansible.builtin.include_role:
+        name: balena_community.migrate.migrate
+        tasks_from: fate
+      vars:
+        balena_migrate_rehearse: `+fmt.Sprint(c.rehearse)+`
+        balena_migrate_fate: `+c.fate)
+			last := run.results[len(run.results)-1]
+			if last.State != c.state || last.text(t, "msg") != c.msg {
+				t.Errorf("%s: %q, want %s: %q", last.State, last.Result["msg"], c.state, c.msg)
+			}
+		})
+	}
+}
