@@ -117,5 +117,5 @@ build() {
 	rm -r "$dir"
 }
 
-cache_build "$out" "$(cache_key "$tree" "$(go env GOVERSION)" "@$here/../newos" "@$here/../../../go.sum" \
-	"@$here/cache.sh" "@$here/newos-image.sh" "@$here/newos-boot")" build
+cache_build "$out" "$(cache_key "$tree" "$(go env GOVERSION)" "$(grep '^golang.org/x/sys ' "$here/../../../go.sum")" \
+	"@$here/../newos" "@$here/cache.sh" "@$here/newos-image.sh" "@$here/newos-boot")" build
