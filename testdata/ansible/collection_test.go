@@ -26,7 +26,7 @@ func TestCollection(t *testing.T) {
 		}
 	}
 	command(t, "", "ansible-galaxy", "collection", "install", "--offline", "-p", filepath.Join(dir, "to"), tarballs[0])
-	env := "ANSIBLE_COLLECTIONS_PATHS=" + filepath.Join(dir, "to")
+	env := "ANSIBLE_COLLECTIONS_PATH=" + filepath.Join(dir, "to")
 	tasks := command(t, env, "ansible-playbook", "-i", "somewhere,", "balena_community.migrate.migrate", "--list-tasks")
 	if !strings.Contains(tasks, "Look whether the device can be migrated") {
 		t.Errorf("the installed playbook has the tasks:\n%s", tasks)
@@ -35,7 +35,7 @@ func TestCollection(t *testing.T) {
 
 // TestDocumentation: each action's arguments are described, as ansible-doc shows them.
 func TestDocumentation(t *testing.T) {
-	env := "ANSIBLE_COLLECTIONS_PATHS=../../ansible/collections"
+	env := "ANSIBLE_COLLECTIONS_PATH=../../ansible/collections"
 	for module, want := range map[string]string{"step": "awaited", "push": "mode", "wait": "old_boot_id"} {
 		if doc := command(t, env, "ansible-doc", "balena_community.migrate."+module); !strings.Contains(doc, want) {
 			t.Errorf("ansible-doc of %s lacks %s:\n%s", module, want, doc)

@@ -97,7 +97,6 @@ func (d *device) environment(b bench, record string) []string {
 		"ANSIBLE_CONFIG="+filepath.Join(d.dir, "ansible.cfg"), "ANSIBLE_HOME="+filepath.Join(d.dir, "ansible"), "HOME="+d.dir,
 		"ANSIBLE_LOCAL_TEMP="+filepath.Join(d.dir, "ansible", "tmp"), "ANSIBLE_NOCOLOR=1",
 		"ANSIBLE_SSH_CONTROL_PATH_DIR="+filepath.Join(d.dir, "cp"), "ANSIBLE_FORCE_COLOR=0", "LC_ALL=C.UTF-8",
-		"ANSIBLE_COLLECTIONS_PATHS="+filepath.Join(here, "../../ansible/collections"),
 		"ANSIBLE_COLLECTIONS_PATH="+filepath.Join(here, "../../ansible/collections"),
 		"ANSIBLE_CALLBACK_PLUGINS="+filepath.Join(here, "callback"), "ANSIBLE_CALLBACKS_ENABLED=record", "RECORD="+record,
 		"BALENA_MIGRATE_BINARIES="+b.binaries)
