@@ -17,6 +17,7 @@ import (
 	"path"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/goccy/go-json"
 	"github.com/santhosh-tekuri/jsonschema/v5"
@@ -92,7 +93,7 @@ func Decode(data []byte, source, name string, into any) error {
 	if err != nil {
 		return err
 	}
-	compiled, err := compile(name)
+	compiled, err := compiled(name)
 	if err != nil {
 		return err
 	}
@@ -128,6 +129,21 @@ func parse(data []byte, source string) (any, error) {
 		return nil, invalid(source, "", "more after the document's end", "exactly one JSON document")
 	}
 	return tree, nil
+}
+
+// cache holds the schemas compiled so far, as a compiled regexp would be held: they never change, and compiling one
+// costs more than checking a document by it.
+var cache sync.Map //nolint:gochecknoglobals // see above
+
+func compiled(name string) (*jsonschema.Schema, error) {
+	if c, ok := cache.Load(name); ok {
+		return c.(*jsonschema.Schema), nil
+	}
+	c, err := compile(name)
+	if err == nil {
+		cache.Store(name, c)
+	}
+	return c, err
 }
 
 // compile reads the named schema and those it refers to. Formats are not used, so that whether they are

@@ -91,6 +91,7 @@ func named(err error, name string) error {
 
 // ReadFile implements Reader.
 func (r *Rooted) ReadFile(name string) ([]byte, error) {
+	killPoint()
 	p, err := r.find(name)
 	if err != nil {
 		return nil, err
@@ -101,6 +102,7 @@ func (r *Rooted) ReadFile(name string) ([]byte, error) {
 
 // Open implements Reader.
 func (r *Rooted) Open(name string) (File, error) {
+	killPoint()
 	p, err := r.find(name)
 	if err != nil {
 		return nil, err
@@ -114,6 +116,7 @@ func (r *Rooted) Open(name string) (File, error) {
 
 // ReadDir implements Reader.
 func (r *Rooted) ReadDir(name string) ([]fs.DirEntry, error) {
+	killPoint()
 	p, err := r.find(name)
 	if err != nil {
 		return nil, err
@@ -124,6 +127,7 @@ func (r *Rooted) ReadDir(name string) ([]fs.DirEntry, error) {
 
 // Stat implements Reader.
 func (r *Rooted) Stat(name string) (fs.FileInfo, error) {
+	killPoint()
 	p, err := r.find(name)
 	if err != nil {
 		return nil, err
@@ -144,6 +148,7 @@ func (r *Rooted) Lstat(name string) (fs.FileInfo, error) {
 
 // Readlink implements Reader.
 func (r *Rooted) Readlink(name string) (string, error) {
+	killPoint()
 	p, err := r.findLink(name)
 	if err != nil {
 		return "", err

@@ -48,6 +48,12 @@ func New(t *testing.T, files map[string]string) *Host {
 	return h
 }
 
+// Existing takes a directory tree that is there already.
+func Existing(t *testing.T, root string) *Host {
+	t.Helper()
+	return &Host{Rooted: host.At(root), t: t, MachineName: "x86_64", Clock: time.Now()}
+}
+
 // Put writes a file and its directories.
 func (h *Host) Put(name, content string) {
 	h.t.Helper()

@@ -1,0 +1,185 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// bootState is the boot configuration: every byte and mode in /boot/grub but GRUB's own modules, and what lies in /boot.
+const bootState = `cd /boot && ls -A1 . grub && sha256sum grub/grub.cfg grub/grubenv && stat -c '%n %a %U %s' grub/grub.cfg grub/grubenv`
+
+// failure is a migration that fails left of the line.
+type failure struct {
+	name string
+	// sabotage is a command on the guest, run when all is armed.
+	sabotage string
+	// prepare, when set, is what happens between arming and stage 2 in place of a reboot.
+	restart func(o *Options)
+	// rehearse sends a run without a flash.
+	rehearse bool
+	// stage and reason are what status must say afterwards.
+	stage, reason string
+}
+
+func failures() []failure {
+	const (
+		image  = "/var/lib/balena-migrate/image.gz"
+		custom = "/boot/grub/custom.cfg"
+	)
+	fault := func(what string) string { return "sed -i 's,rdinit=,balena.fault=" + what + " rdinit=,' " + custom }
+	return []failure{
+		{
+			// One bit of a compressed byte in the middle; size and time stay, so stage 1 can't see it.
+			name: "image byte flipped", stage: "aborted", reason: "chunk",
+			sabotage: "touch -r " + image + " /root/t; s=$(($(stat -c %s " + image + ")/2)); " +
+				"b=$(od -An -tu1 -j$s -N1 " + image + "); printf \"\\\\$(printf %o $((b ^ 1)))\" | dd of=" + image +
+				" bs=1 seek=$s conv=notrunc status=none; touch -r /root/t " + image,
+		},
+		{name: "image file deleted", stage: "aborted", reason: "no such file", sabotage: "rm " + image},
+		{name: "stage 2 panics", stage: "aborted", reason: "panic: fault asked for in verify", sabotage: fault("panic@verify")},
+		{name: "stage 2 dies", stage: "crashed", reason: "got as far as", sabotage: fault("exit@verify")},
+		{name: "stage 2 dies at once", stage: "crashed", reason: "left no word", sabotage: fault("exit@modules")},
+		{name: "rehearsal", stage: "rehearsed", rehearse: true},
+		{name: "too little memory", stage: "aborted", reason: "memory", restart: func(o *Options) { o.MemMiB = 288 }},
+		{name: "another disk serial", stage: "aborted", reason: `serial "OTHER"`, restart: func(o *Options) { o.Serial = "OTHER" }},
+	}
+}
+
+// TestComesBack: whatever fails before the first write ends in the old system, with the boot configuration byte for byte
+// as it was and status naming the cause; and the boot after that is the old system again.
+func TestComesBack(t *testing.T) {
+	art := build(t, Bookworm)
+	in := inputs(t, art)
+	opt := Options{Dir: t.TempDir(), Disk: art.Disks[Bookworm]}
+	vm := start(t, art, opt)
+	waitSSH(t, vm)
+	putFaults(t, vm)
+	run(t, vm, "mkdir -p /var/lib/balena-migrate/input")
+	for from, to := range map[string]string{in.Image: "balena.img.gz", in.ConfigJSON: "config.json", in.Definition: "backup.yml"} {
+		if err := vm.Put(t.Context(), from, "/var/lib/balena-migrate/input/"+to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := run(t, vm, bootState)
+	for _, f := range failures() {
+		ok := t.Run(f.name, func(t *testing.T) { vm = comeBack(t, art, vm, opt, f, before) })
+		if !ok {
+			t.Fatalf("stopped after %q; console:\n%s", f.name, tail(t, vm))
+		}
+	}
+	viaPlaybook(t, vm, in, before)
+}
+
+// putFaults installs a build that can be told to fail (build tag faults).
+func putFaults(t *testing.T, vm *VM) {
+	t.Helper()
+	project, err := Project()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "balena-migrate")
+	cmd := exec.Command("go", "build", "-tags", "faults", "-trimpath", "-ldflags", "-s -w", "-o", out, "./cmd/balena-migrate")
+	cmd.Dir, cmd.Env = project, append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if err := vm.Put(t.Context(), out, "/usr/local/sbin/balena-migrate"); err != nil {
+		t.Fatal(err)
+	}
+	run(t, vm, "chmod 755 /usr/local/sbin/balena-migrate")
+}
+
+// comeBack arms, breaks, reboots, and looks at what became of the machine.
+func comeBack(t *testing.T, art Artifacts, vm *VM, opt Options, f failure, before string) *VM {
+	if res := result(t, vm, "balena-migrate migrate --yes", document(!f.rehearse)); res.Status != "converged" {
+		t.Fatalf("migrate: %s", res.Msg)
+	}
+	if s := status(t, vm); s.Stage != "armed" {
+		t.Fatalf("not armed: %+v", s)
+	}
+	if f.sabotage != "" {
+		run(t, vm, f.sabotage+" && sync")
+	}
+	id, err := vm.BootID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if f.restart != nil {
+		vm = powerCycle(t, art, vm, opt, f.restart)
+	} else if res := result(t, vm, "balena-migrate step reboot", document(!f.rehearse)); res.Status != "converged" {
+		t.Fatalf("reboot: %s", res.Msg)
+	}
+	if err := vm.WaitNewBoot(t.Context(), id, BootTimeout); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("back after %.1f s", time.Since(began).Seconds())
+	wantOldSystem(t, vm, f, before)
+	if f.restart != nil {
+		vm = powerCycle(t, art, vm, opt, func(*Options) {})
+		waitSSH(t, vm)
+	} else if err := vm.Reboot(t.Context(), BootTimeout); err != nil {
+		t.Fatal(err)
+	}
+	if line := run(t, vm, "cat /proc/cmdline"); strings.Contains(line, "rdinit") {
+		t.Errorf("one boot later stage 2 was started again: %s", line)
+	}
+	return vm
+}
+
+func wantOldSystem(t *testing.T, vm *VM, f failure, before string) {
+	t.Helper()
+	s := status(t, vm)
+	if s.Stage != f.stage || !strings.Contains(s.Reason, f.reason) {
+		t.Errorf("status %s: %q, want %s with %q", s.Stage, s.Reason, f.stage, f.reason)
+	}
+	if s.Stage == "crashed" { // nobody was there to put it back; GRUB has cleared the one-shot all the same
+		if res := result(t, vm, "balena-migrate disarm", document(true)); res.Status != "converged" {
+			t.Errorf("disarm: %s", res.Msg)
+		}
+	}
+	if after := run(t, vm, bootState); after != before {
+		t.Errorf("boot configuration before:\n%s\nafter:\n%s", before, after)
+	}
+	if state := run(t, vm, "systemctl is-system-running --wait || true"); state != "running" {
+		t.Errorf("the old system is %s", state)
+	}
+}
+
+// status asks the tool where the machine stands.
+func status(t *testing.T, vm *VM) answer {
+	t.Helper()
+	return result(t, vm, "balena-migrate status", document(true))
+}
+
+// powerCycle switches the machine off and on again, changed.
+func powerCycle(t *testing.T, art Artifacts, vm *VM, opt Options, change func(*Options)) *VM {
+	t.Helper()
+	if err := vm.Stop(t.Context(), 2*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	change(&opt)
+	return start(t, art, opt)
+}
+
+// viaPlaybook shows what an operator sees when a device comes back: its play fails, with stage 2's reason.
+func viaPlaybook(t *testing.T, vm *VM, in Inputs, before string) {
+	t.Helper()
+	vars := map[string]any{"balena_migrate_confirm": true, "balena_migrate_options": map[string]any{"stage2": map[string]any{"min_free_mb": 4096}}}
+	vars["balena_migrate_skip_checks"] = []string{"api", "vpn", "memory"}
+	var out bytes.Buffer
+	err := vm.Playbook(t.Context(), &out, in, vars)
+	if err == nil || !strings.Contains(out.String(), "Back on the old system") || !strings.Contains(out.String(), "stage2.min_free_mb") {
+		t.Errorf("playbook: %v\n%s", err, out.String())
+	}
+	if after := run(t, vm, bootState); after != before {
+		t.Errorf("boot configuration before:\n%s\nafter:\n%s", before, after)
+	}
+	fmt.Fprintln(os.Stderr, out.String()[max(0, out.Len()-1200):])
+}

@@ -1,0 +1,286 @@
+package lab
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// play runs the playbook and returns what it printed.
+func play(t *testing.T, vm *VM, in Inputs, vars map[string]any, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	began := time.Now()
+	err := vm.Playbook(t.Context(), &out, in, vars, args...)
+	t.Logf("playbook %v took %.1f s", args, time.Since(began).Seconds())
+	for _, secret := range append(Secrets(), Canary) {
+		if strings.Contains(out.String(), secret) {
+			t.Errorf("the playbook's output holds the secret %q", secret)
+		}
+	}
+	return out.String(), err
+}
+
+// recap is the last line of a playbook's output: how many tasks changed something, and how many failed.
+var recap = regexp.MustCompile(`lab +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+)`)
+
+func changed(t *testing.T, out string) string {
+	t.Helper()
+	m := recap.FindStringSubmatch(out)
+	if m == nil {
+		t.Fatalf("no recap in\n%s", out)
+	}
+	return m[2]
+}
+
+// treeDigest sums up the old system's disk: every name, mode, owner and content, but for logs and what a running system
+// writes by itself, and the tool itself, which check mode installs too.
+const treeDigest = `cd / && find . -xdev \( -path ./var/log -o -path ./var/lib/systemd -o -path ./tmp -o -path ./var/tmp -o -path ./run ` +
+	`-o -path ./home/pi/.ansible -o -path ./var/lib/balena-migrate/bin \) -prune -o -not -path ./var/lib/balena-migrate ` +
+	`\( -type f -printf '%p %m %U %s %T@\n' -o -not -type f -not -path ./var/lib -not -path ./home/pi -printf '%p %m %U %l\n' \) | sort | sha256sum`
+
+func TestMigration(t *testing.T) {
+	for _, suite := range []Suite{Bookworm, Trixie} {
+		t.Run(string(suite), func(t *testing.T) { migrate(t, suite) })
+	}
+}
+
+// migrate is the good case: from a clean guest to the new system, by the playbook.
+func migrate(t *testing.T, suite Suite) {
+	art := build(t, suite)
+	in := inputs(t, art)
+	vm := start(t, art, Options{Dir: t.TempDir(), Disk: art.Disks[suite]})
+	waitSSH(t, vm)
+	before := run(t, vm, treeDigest)
+	out, err := play(t, vm, in, nil, "--check", "--diff")
+	if err != nil {
+		t.Fatalf("check mode: %v\n%s", err, out)
+	}
+	if after := run(t, vm, treeDigest); after != before {
+		t.Errorf("check mode wrote to the disk")
+	}
+	if out, err = play(t, vm, in, nil); err != nil || !strings.Contains(out, "balena_migrate_confirm") {
+		t.Fatalf("without confirmation: %v\n%s", err, out)
+	}
+	if out, err = play(t, vm, in, nil); err != nil || changed(t, out) != "0" {
+		t.Fatalf("the second run changed something: %v\n%s", err, out)
+	}
+	if suite == Bookworm {
+		secondRuns(t, vm, in)
+	}
+	from := vm.ConsoleSize()
+	backup := run(t, vm, "sha256sum /var/lib/balena-migrate/backup.tgz | cut -c1-64")
+	if out, err = play(t, vm, in, map[string]any{"balena_migrate_confirm": true, "balena_migrate_wait_timeout": 150}); err != nil {
+		t.Fatalf("migration: %v\n%s\n%s", err, out, tail(t, vm))
+	}
+	report, err := vm.WaitNewOS(t.Context(), from, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantNewSystem(t, report, backup)
+	if err := vm.WaitExit(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	wantDisk(t, vm, art)
+}
+
+func inputs(t *testing.T, art Artifacts) Inputs {
+	t.Helper()
+	in, err := art.WriteInputs(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
+func tail(t *testing.T, vm *VM) string {
+	t.Helper()
+	text, err := vm.Console(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text[max(0, len(text)-6000):]
+}
+
+// wantNewSystem compares what the new system found on its disk with what was sent along.
+func wantNewSystem(t *testing.T, r NewOSReport, backup string) {
+	t.Helper()
+	sum := sha256.Sum256(Config())
+	if r.Config.SHA256 != hex.EncodeToString(sum[:]) || r.Config.DeviceType != "genericx86-64-ext" {
+		t.Errorf("config.json: %+v", r.Config)
+	}
+	networks := 0
+	for _, c := range r.Connections {
+		if strings.HasPrefix(c.Name, "resin-wifi-") && c.Present && c.Size > 0 {
+			networks++
+		}
+	}
+	if networks != len(Networks()) {
+		t.Errorf("%d networks of %d arrived: %+v", networks, len(Networks()), r.Connections)
+	}
+	if r.Backup.SHA256 != backup {
+		t.Errorf("backup.tgz: %+v, want %s", r.Backup, backup)
+	}
+	if !r.Log.Present || !strings.Contains(r.Outcome.Content, `"migrated"`) || len(r.Errors) > 0 {
+		t.Errorf("log %+v, outcome %s, errors %v", r.Log, r.Outcome.Content, r.Errors)
+	}
+}
+
+// wantDisk reads the disk back: what nothing was to be added to is the image, byte for byte.
+func wantDisk(t *testing.T, vm *VM, art Artifacts) {
+	t.Helper()
+	raw := filepath.Join(t.TempDir(), "disk.raw")
+	if err := vm.RawDisk(t.Context(), raw); err != nil {
+		t.Fatal(err)
+	}
+	table := func(name string) []struct{ Start, Size int64 } {
+		out, err := exec.Command("sfdisk", "-J", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc struct {
+			Partitiontable struct {
+				Partitions []struct{ Start, Size int64 }
+			}
+		}
+		if err := json.Unmarshal(out, &doc); err != nil {
+			t.Fatal(err)
+		}
+		return doc.Partitiontable.Partitions
+	}
+	want, got := table(art.Image), table(raw)
+	if fmt.Sprint(want) != fmt.Sprint(got) || len(want) != 6 {
+		t.Fatalf("partitions %v, want %v", got, want)
+	}
+	for _, i := range []int{1, 2, 4} { // rootA, rootB, state
+		if a, b := digest(t, art.Image, want[i]), digest(t, raw, want[i]); a != b {
+			t.Errorf("partition %d differs from the image", i+1)
+		}
+	}
+	for i, name := range map[int]string{0: "fsck.vfat", 5: "e2fsck"} {
+		fsck(t, name, raw, want[i])
+	}
+}
+
+func digest(t *testing.T, name string, p struct{ Start, Size int64 }) string {
+	t.Helper()
+	sum := sha256.New()
+	if err := part(name, p, func(b []byte) error { _, err := sum.Write(b); return err }); err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// part reads a partition of a disk image.
+func part(name string, p struct{ Start, Size int64 }, use func([]byte) error) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf := make([]byte, 1<<20)
+	for off := int64(0); off < p.Size*512; {
+		n := min(int64(len(buf)), p.Size*512-off)
+		if _, err := f.ReadAt(buf[:n], p.Start*512+off); err != nil {
+			return err
+		}
+		if err := use(buf[:n]); err != nil {
+			return err
+		}
+		off += n
+	}
+	return nil
+}
+
+func fsck(t *testing.T, program, disk string, p struct{ Start, Size int64 }) {
+	t.Helper()
+	copied, err := os.Create(filepath.Join(t.TempDir(), "part"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer copied.Close()
+	if err := part(disk, p, func(b []byte) error { _, err := copied.Write(b); return err }); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-n", copied.Name()}
+	if program == "e2fsck" {
+		args = append([]string{"-f"}, args...)
+	}
+	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", program, err, out)
+	}
+}
+
+// document is the input of a run by hand on the guest.
+func document(flash bool) string {
+	return fmt.Sprintf(`{"schema":"migration/1","config":{"image":{"path":"/var/lib/balena-migrate/input/balena.img.gz"},`+
+		`"balena":{"config_json":"/var/lib/balena-migrate/input/config.json"},"backup":{"definition":"/var/lib/balena-migrate/input/backup.yml"},`+
+		`"checks":{"skip":["api","vpn"]},"reboot":{"delay_s":1},"stage2":{"flash":%v}}}`, flash)
+}
+
+// secondRuns runs every step by hand once more: each has nothing to do.
+func secondRuns(t *testing.T, vm *VM, in Inputs) {
+	t.Helper()
+	putBinary(t, vm, "balena-migrate-linux-amd64")
+	input := document(true)
+	for _, step := range []string{"precheck", "prepare-image", "collect-wifi", "backup", "build-initramfs", "arm-boot", "arm-boot", "disarm", "disarm"} {
+		command := "balena-migrate step " + step
+		if step == "disarm" {
+			command = "balena-migrate disarm"
+		}
+		res := result(t, vm, command, input)
+		// Run by hand the tool is another file and the paths are others, so the first arm-boot and disarm do something.
+		t.Logf("%s: changed %v", step, res.Changed)
+		if res.Status != "converged" {
+			t.Errorf("%s: %s", step, res.Msg)
+		}
+	}
+	_ = in
+}
+
+// answer is what the tests look at in a result or a status.
+type answer struct {
+	Status, Msg, Stage, Reason string
+	Changed                    bool
+	Armed                      bool
+}
+
+// result runs a command of the tool on the guest, with input on its standard input.
+func result(t *testing.T, vm *VM, command, input string) answer {
+	t.Helper()
+	res, err := vm.SSH(t.Context(), fmt.Sprintf("%s --json --input - <<'EOF'\n%s\nEOF\n", command, input))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a answer
+	if err := json.Unmarshal([]byte(res.Stdout), &a); err != nil {
+		t.Fatalf("%s: %v\n%s%s", command, err, res.Stdout, res.Stderr)
+	}
+	for _, secret := range append(Secrets(), Canary) {
+		if strings.Contains(res.Stdout+res.Stderr, secret) {
+			t.Errorf("%s gives the secret %q away", command, secret)
+		}
+	}
+	return a
+}
+
+func putBinary(t *testing.T, vm *VM, name string) {
+	t.Helper()
+	project, err := Project()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := vm.Put(t.Context(), filepath.Join(project, "dist", name), "/usr/local/sbin/balena-migrate.new"); err != nil {
+		t.Fatal(err)
+	}
+	run(t, vm, "chmod 755 /usr/local/sbin/balena-migrate.new && mv /usr/local/sbin/balena-migrate.new /usr/local/sbin/balena-migrate")
+}
