@@ -12,6 +12,7 @@ package schema
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -125,7 +126,7 @@ func parse(data []byte, source string) (any, error) {
 	if err := dec.Decode(&tree); err != nil {
 		return nil, invalid(source, "", snippet(data)+" ("+err.Error()+")", "one JSON document")
 	}
-	if _, err := dec.Token(); err != io.EOF {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, invalid(source, "", "more after the document's end", "exactly one JSON document")
 	}
 	return tree, nil

@@ -3,13 +3,14 @@ package flashimage
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/goccy/go-json"
 
 	"github.com/balena-community/balena-migrate/schema"
 )

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -129,7 +130,7 @@ func unpack(t *testing.T, h host.Reader, archive string) map[string]*tar.Header 
 	all := map[string]*tar.Header{}
 	for tr := tar.NewReader(gz); ; {
 		hd, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		must(t, err)

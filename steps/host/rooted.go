@@ -202,7 +202,7 @@ func (r *Rooted) Dial(ctx context.Context, address string) error {
 // Alive implements Reader.
 func (r *Rooted) Alive(pid int) bool {
 	err := syscall.Kill(pid, 0)
-	return err == nil || err == syscall.EPERM //nolint:errorlint // kill(2) returns bare errnos
+	return err == nil || err == syscall.EPERM
 }
 
 // Now implements Reader.

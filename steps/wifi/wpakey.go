@@ -8,8 +8,8 @@ import (
 
 // The families of wpa_supplicant's key_mgmt that one key-mgmt of NetworkManager stands for.
 var (
-	pskFamily = []string{"WPA-PSK", "FT-PSK", "WPA-PSK-SHA256"}
-	saeFamily = []string{"SAE", "FT-SAE", "SAE-EXT-KEY", "FT-SAE-EXT-KEY"}
+	pskFamily = []string{"WPA-PSK", "FT-PSK", "WPA-PSK-SHA256"}            //nolint:gochecknoglobals // a table
+	saeFamily = []string{"SAE", "FT-SAE", "SAE-EXT-KEY", "FT-SAE-EXT-KEY"} //nolint:gochecknoglobals // a table
 )
 
 const (

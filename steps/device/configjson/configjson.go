@@ -3,6 +3,7 @@ package configjson
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -35,7 +36,7 @@ func Parse(data []byte) (*File, error) {
 	if err := dec.Decode(&tree); err != nil {
 		return nil, fmt.Errorf("found %d bytes that are not JSON, expected balena's config.json", len(data))
 	}
-	if _, err := dec.Token(); err != io.EOF {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("found more after the JSON document's end, expected balena's config.json")
 	}
 	members, ok := tree.(map[string]any)
