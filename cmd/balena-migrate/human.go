@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-json"
@@ -89,14 +90,11 @@ func facts(b *strings.Builder, r *schema.Result) error {
 func flatten(b *strings.Builder, prefix string, v any) {
 	switch v := v.(type) {
 	case map[string]any:
-		names := make([]string, 0, len(v))
-		for n := range v {
-			names = append(names, n)
+		if check, ok := v["status"].(string); ok && v["name"] != nil && v["got"] != nil { // a check of precheck
+			fmt.Fprintf(b, "  %-5s %-22v %v\n", check, v["name"], v["got"])
+			return
 		}
-		sort.Strings(names)
-		for _, n := range names {
-			flatten(b, strings.TrimPrefix(prefix+"."+n, "."), v[n])
-		}
+		members(b, prefix, v)
 	case []any:
 		if line, ok := scalars(v); ok {
 			fmt.Fprintf(b, "  %-28s %s\n", prefix, line)
@@ -108,6 +106,12 @@ func flatten(b *strings.Builder, prefix string, v any) {
 	case nil:
 	default:
 		fmt.Fprintf(b, "  %-28s %v\n", prefix, v)
+	}
+}
+
+func members(b *strings.Builder, prefix string, v map[string]any) {
+	for _, n := range slices.Sorted(maps.Keys(v)) {
+		flatten(b, strings.TrimPrefix(prefix+"."+n, "."), v[n])
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"github.com/balena-community/balena-migrate/steps/host"
@@ -12,6 +13,6 @@ type laterCmd struct {
 }
 
 // Run implements the command. It waits until its parent has ended, so that the result is out, and then for the delay.
-func (c laterCmd) Run() error {
-	return host.At("/").RebootAfterParent(c.Delay)
+func (c laterCmd) Run(ctx context.Context) error {
+	return host.At("/").RebootAfterParent(ctx, c.Delay)
 }

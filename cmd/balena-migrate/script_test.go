@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +19,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs the command line as its users do. Each script finds a Debian device in $ROOT, whose work dir is
 // $ROOT/var/lib/balena-migrate, and in its own folder a small image, a config.json and a migration document.
 func TestScripts(t *testing.T) {
+	image := hosttest.Image(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "../../testdata/scripts",
 		Setup: func(env *testscript.Env) error {
@@ -27,7 +27,7 @@ func TestScripts(t *testing.T) {
 			h.Put("/etc/wpa_supplicant/wpa_supplicant.conf", "network={\n ssid=\"lab\"\n psk=\"canary-passphrase\"\n}\n")
 			h.Put("/srv/app/data", "canary-data")
 			env.Setenv("ROOT", h.Root())
-			for name, data := range inputFiles() {
+			for name, data := range inputFiles(image) {
 				if err := os.WriteFile(filepath.Join(env.WorkDir, name), data, 0o600); err != nil {
 					return err
 				}
@@ -38,17 +38,7 @@ func TestScripts(t *testing.T) {
 }
 
 // inputFiles is what an operator brings.
-func inputFiles() map[string][]byte {
-	image := make([]byte, 8<<20)
-	for i := range 1 << 20 {
-		image[4<<20+i] = byte(i * i >> 3)
-	}
-	entry := image[446:]
-	entry[4] = 0x83
-	binary.LittleEndian.PutUint32(entry[8:], 2048)
-	binary.LittleEndian.PutUint32(entry[12:], 7<<20/512)
-	copy(image[440:], "\x01\x02\x03\x04")
-	image[510], image[511] = 0x55, 0xaa
+func inputFiles(image []byte) map[string][]byte {
 	return map[string][]byte{
 		"balena.img": image,
 		"config.json": []byte(`{"apiEndpoint":"https://api.balena-cloud.com","vpnEndpoint":"vpn.balena-cloud.com","vpnPort":443,` +

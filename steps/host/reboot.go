@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"syscall"
@@ -16,20 +17,36 @@ const systemdReboot = syscall.Signal(34 + 5)
 // device, which nobody can reach any more, from its migration. systemd's own limit for a unit is 90 s.
 const patience = 5 * time.Minute
 
-// RebootAfterParent waits until the parent process has ended and then for delay, and reboots. It returns only when the
-// reboot was refused.
-func (r *Rooted) RebootAfterParent(delay time.Duration) error {
+// RebootAfterParent waits until the parent process has ended and then for delay, and reboots. When ctx ends before that,
+// nothing happens; when it ends later, that is init stopping this process too, and it must not keep the machine up.
+func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration) error {
 	for parent := os.Getppid(); os.Getppid() == parent && parent != 1; {
 		time.Sleep(10 * time.Millisecond)
 	}
-	time.Sleep(delay)
+	if !sleep(ctx, delay) {
+		return ctx.Err()
+	}
 	unix.Sync()
 	if err := syscall.Kill(1, initSignal()); err != nil {
 		return fmt.Errorf("tell init to reboot: %w", err)
 	}
-	time.Sleep(patience)
+	if !sleep(ctx, patience) {
+		return nil
+	}
 	unix.Sync()
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+}
+
+// sleep returns false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // initSignal is what makes init reboot: sysvinit and upstart take SIGINT as Ctrl-Alt-Del (init(8), inittab(5)).

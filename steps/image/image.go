@@ -143,7 +143,7 @@ func (j job) fresh(r host.Reader, s *schema.Stamp) bool {
 // warn about an image that does not look as if it could take the configuration of a device.
 func (j job) warn(plan *steps.Plan, found findings) {
 	if found.deviceType == "" && !found.partial {
-		plan.Warn(j.source + ": found no device-type.json on a partition labelled resin-boot or balena-boot (E38); is it a balenaOS image?")
+		plan.Warn(j.source + ": found no device-type.json on its boot partition (E38); is it a balenaOS image?")
 	}
 }
 

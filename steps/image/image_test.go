@@ -100,7 +100,7 @@ func TestGPT(t *testing.T) {
 // An image of something else is taken, with a word.
 func TestNoDeviceType(t *testing.T) {
 	d := balenaDisk()
-	d.label = "other"
+	delete(d.files, "device-type.json")
 	b := newBench(t, d.build(t))
 	res := steptest.Laws(t, Step{}, b.run, b.in)
 	if f := res.Facts.Image; f.DeviceType != "" || f.Arch != "" || len(res.Warnings) != 1 {

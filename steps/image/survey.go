@@ -90,7 +90,12 @@ func (s survey) read() (findings, error) {
 			return found, nil
 		}
 	}
-	return found, nil
+	if found.partial {
+		return found, nil
+	}
+	// Stage 2 would have no place for config.json and the networks: the device would come up out of reach.
+	return found, refuse(s.job.source+": no partition labelled "+strings.Join(bootNames(), " or "), "a balenaOS image (E20)",
+		"give the image as balena offers it for download")
 }
 
 // noTable refuses what is not a disk image and says what it is instead, or that it ends too early.

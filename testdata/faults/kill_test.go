@@ -60,27 +60,6 @@ func newDevice(t *testing.T, b brought) device {
 	return d
 }
 
-// image is a small disk image in the form of balenaOS.
-func image(t *testing.T) []byte {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "balena.img")
-	script := fmt.Sprintf(`set -e; truncate -s 24M %[1]s
-		printf 'label: dos\nstart=8192, size=16384, type=c\nstart=24576, type=83\n' | sfdisk -q %[1]s
-		mkfs.vfat -n resin-boot --offset 8192 %[1]s 8192 >/dev/null
-		printf '{"slug":"genericx86-64-ext","arch":"amd64"}' | mcopy -i %[1]s@@4M - ::device-type.json`, name)
-	if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
-		t.Fatalf("image: %v\n%s", err, out)
-	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 3 << 20 {
-		data[16<<20+i] = byte(i * i >> 5)
-	}
-	return data
-}
-
 // run runs a step and, when at is not 0, kills it there. It returns whether it was killed.
 func (d device) run(step string, at int) bool {
 	d.t.Helper()
@@ -164,7 +143,7 @@ func volatile(v any) {
 }
 
 func TestKilledAnywhere(t *testing.T) {
-	b := brought{program: build(t), image: image(t)}
+	b := brought{program: build(t), image: hosttest.Image(t)}
 	steps := []string{"precheck", "prepare-image", "collect-wifi", "backup", "build-initramfs", "arm-boot", "reboot"}
 	clean := newDevice(t, b)
 	want := []map[string]string{clean.files()} // before each step, and after the last
