@@ -13,6 +13,8 @@ type FlashPlan struct {
 	// WorkDir lies on the file system WorkFS: its path there, not where it was mounted.
 	WorkFS  FileSystem `json:"work_fs"`
 	WorkDir string     `json:"work_dir"`
+	// Log is a partition on another disk that gets the log (S23), nil for none.
+	Log *FileSystem `json:"log,omitempty"`
 	// Modules are kernel modules of the archive in the order in which they are loaded.
 	Modules []string `json:"modules"`
 	Image   FileRef  `json:"image"`

@@ -192,19 +192,24 @@ func (m *machine) with(p partition, readOnly bool, act func(point string) error)
 	if err := m.MkdirAll(point, 0o755); err != nil {
 		return err
 	}
-	options := ""
-	if p.fstype == "vfat" {
-		options = "quiet" // FAT has no modes: let chmod pass (mount(8))
-	}
-	if err := m.kernel.Mount("/dev/"+p.name, point, p.fstype, options, readOnly); err != nil {
+	if err := m.kernel.Mount("/dev/"+p.name, point, p.fstype, fatQuiet(p.fstype), readOnly); err != nil {
 		return err
 	}
 	return errors.Join(act(point), m.kernel.Unmount(point))
 }
 
+// fatQuiet is the mount option that lets chmod pass on FAT, which has no modes (mount(8)).
+func fatQuiet(fstype string) string {
+	if fstype == "vfat" {
+		return "quiet"
+	}
+	return ""
+}
+
 // restart boots the new system.
 func (m *machine) restart() {
 	m.log.printf("the migration is complete; rebooting into balenaOS")
+	m.keepLog()
 	m.kernel.Sleep(time.Second) // the console is a slow line
 	if err := m.kernel.Reboot(); err != nil {
 		m.log.printf("reboot: %v", err)

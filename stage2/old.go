@@ -88,6 +88,33 @@ func (m *machine) leaveWord() error {
 	return errors.Join(err, m.writable(m.plan.WorkFS.UUID, false))
 }
 
+// keepLog writes the log so far to the partition that the operator named for it. Nothing depends on its success (S123).
+func (m *machine) keepLog() {
+	if m.plan == nil || m.plan.Log == nil || m.logLost {
+		return
+	}
+	err := m.writeLog(path.Join(mountDir, "log"))
+	if err != nil {
+		m.logLost = true
+		m.log.printf("log partition: %v", err)
+	}
+}
+
+func (m *machine) writeLog(point string) error {
+	device, _, err := m.search(m.plan.Log.UUID)
+	if err != nil || device == "" {
+		return errors.Join(err, fmt.Errorf("file system %s: not found", m.plan.Log.UUID))
+	}
+	if err := m.MkdirAll(point, 0o755); err != nil {
+		return err
+	}
+	if err := m.kernel.Mount("/dev/"+device, point, m.plan.Log.Type, fatQuiet(m.plan.Log.Type), false); err != nil {
+		return err
+	}
+	err = m.WriteFile(path.Join(point, flashplan.NewLog), m.log.bytes(), 0o600)
+	return errors.Join(err, m.kernel.Unmount(point))
+}
+
 // giveUp ends a migration left of the line: the reason is left for the old system, and the old system started.
 func (m *machine) giveUp(phase string, cause error) {
 	m.log.printf("giving up in %q, nothing was written to the disk: %v", phase, cause)
@@ -110,6 +137,7 @@ func (m *machine) comeBack() {
 		m.handOver()
 	}
 	m.log.printf("rebooting into the old system")
+	m.keepLog()
 	m.kernel.Sleep(time.Second) // the console is a slow line
 	if err := m.kernel.Reboot(); err != nil {
 		m.log.printf("reboot: %v", err)
@@ -134,6 +162,7 @@ func (m *machine) handOver() {
 		return
 	}
 	m.log.printf("handing over to the old system's /init")
+	m.keepLog()
 	m.image, m.backup = nil, nil
 	for _, point := range []string{"/sys", "/proc", "/dev"} {
 		if err := m.kernel.Unmount(point); err != nil {

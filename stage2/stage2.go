@@ -93,6 +93,7 @@ func (m *machine) try(ctx context.Context, p phase) (err error) {
 			m.log.printf("%s", debug.Stack())
 		}
 		m.outcome.Phases = append(m.outcome.Phases, schema.PhaseNote{Name: p.name, Seconds: seconds(time.Since(start))})
+		m.keepLog()
 	}()
 	fault(p.name)
 	return p.run(m, ctx)

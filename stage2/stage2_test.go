@@ -9,6 +9,7 @@ import (
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/disarm"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
+	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 )
 
 func TestMigration(t *testing.T) {
@@ -196,5 +197,37 @@ func TestStranded(t *testing.T) {
 	}
 	if !strings.Contains(l.outcome.Reason, "input/output error") {
 		t.Errorf("reason %q", l.outcome.Reason)
+	}
+}
+
+// S23: the log partition has the log whatever becomes of the migration, and nothing depends on it.
+func TestLogPartition(t *testing.T) {
+	for name, broken := range map[string]bool{"there": false, "gone": true} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			const uuid = "99999999-2222-4333-8444-555555555555"
+			plan, err := flashplan.Load(l.h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan.Log = &schema.FileSystem{Device: "vdb", Type: "ext4", UUID: uuid}
+			put(t, l.h, flashplan.Plan, plan)
+			if !broken {
+				l.h.Put("/sys/devices/pci0000:00/0000:00:09.0/virtio9/block/vdb/size", "1\n")
+				l.h.Link("/sys/block/vdb", "../devices/pci0000:00/0000:00:09.0/virtio9/block/vdb")
+				l.h.Link("/sys/class/block/vdb", "../../devices/pci0000:00/0000:00:09.0/virtio9/block/vdb")
+				l.h.Put("/dev/vdb", string(hosttest.Superblock(t, uuid, "log")))
+				l.h.Put("/parts/vdb/x", "")
+				l.h.Put("/parts/vdb-new/x", "")
+			}
+			l.start()
+			if l.k.ended != "reboot" || l.outcome.Verdict != schema.OutcomeMigrated {
+				t.Fatalf("ended by %q: %+v", l.k.ended, l.outcome)
+			}
+			text, err := l.h.ReadFile("/parts/vdb-new/" + flashplan.NewLog)
+			if broken == (err == nil) || !broken && !strings.Contains(string(text), "migration is complete") {
+				t.Errorf("log %q %v", text, err)
+			}
+		})
 	}
 }

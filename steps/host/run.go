@@ -1,12 +1,15 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // ExitError is a command that ended badly, with the last of what it printed.
@@ -45,7 +48,10 @@ func (r *Rooted) Run(ctx context.Context, cmd Cmd) error {
 	c := command(ctx, cmd)
 	c.Stdout, c.Stderr = tail, tail
 	if err := c.Run(); err != nil {
-		return &ExitError{Cmd: cmd, Err: err, Output: strings.TrimSpace(string(tail.buf))}
+		if ctx.Err() != nil {
+			err = ctx.Err() // "signal: killed" would be our own doing
+		}
+		return &ExitError{Cmd: cmd, Err: err, Output: tail.text()}
 	}
 	return nil
 }
@@ -55,11 +61,26 @@ func (r *Rooted) Run(ctx context.Context, cmd Cmd) error {
 func (r *Rooted) Spawn(cmd Cmd) (int, error) {
 	c := command(context.Background(), cmd)
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	keepFiles()
 	if err := c.Start(); err != nil {
 		return 0, &ExitError{Cmd: cmd, Err: err}
 	}
 	pid := c.Process.Pid
 	return pid, c.Process.Release()
+}
+
+// keepFiles keeps files that we were started with from our children: Go opens all of its own like that, but what a shell
+// gave us (exec 3>&1) would stay open in a child for as long as it lives.
+func keepFiles() {
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return // no /proc: the child then has them, which harms only who waits for their end
+	}
+	for _, fd := range fds {
+		if n, err := strconv.Atoi(fd.Name()); err == nil && n > 2 {
+			unix.CloseOnExec(n)
+		}
+	}
 }
 
 // command is the one place of the project that starts programs.
@@ -76,9 +97,12 @@ type tail struct {
 }
 
 func (t *tail) Write(p []byte) (int, error) {
-	t.buf = append(t.buf, bytes.ToValidUTF8(p, []byte("?"))...)
+	t.buf = append(t.buf, p...)
 	if over := len(t.buf) - t.limit; over > 0 {
 		t.buf = t.buf[over:]
 	}
 	return len(p), nil
 }
+
+// text is the tail as text: where it begins, and between two writes, a character may be cut in two.
+func (t *tail) text() string { return strings.TrimSpace(strings.ToValidUTF8(string(t.buf), "?")) }

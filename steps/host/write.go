@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"syscall"
 )
 
 // tempSuffix marks files that are not finished; the next writer of the same name overwrites it.
@@ -107,7 +108,10 @@ func (r *Rooted) MkdirAll(name string, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(p); err == nil && info.IsDir() {
+	if info, err := os.Stat(p); err == nil {
+		if !info.IsDir() {
+			return &fs.PathError{Op: "mkdir", Path: name, Err: syscall.ENOTDIR}
+		}
 		return nil
 	}
 	if parent := path.Dir(path.Clean("/" + name)); parent != "/" {

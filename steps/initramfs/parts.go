@@ -12,6 +12,7 @@ import (
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
+	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/device/target"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
@@ -30,20 +31,24 @@ type parts struct {
 	planJSON []byte
 	self     string
 	tree     *moduleTree
-	modules  []string // files below the tree's directory, in the order they are loaded
-	files    map[string]string
+	modules  []string          // files below the tree's directory, in the order they are loaded
+	carried  map[string][]byte // what travels in the archive, by its path there
+	logDisk  string
 	recipe   string
 }
 
 // newParts looks at the machine and at what the earlier steps left.
 func newParts(v steps.View, site boot.Site) (*parts, error) {
-	p := &parts{self: v.Self, files: map[string]string{}}
+	p := &parts{self: v.Self, carried: map[string][]byte{}}
 	disk, root, err := target.Disk(site, v.Config.Disk.Target)
 	if err != nil {
 		return nil, err
 	}
 	p.plan = &schema.FlashPlan{Schema: schema.FlashPlanName, Disk: disk, Root: root, Stage2: v.Config.Stage2}
 	if p.plan.WorkFS, p.plan.WorkDir, err = target.Place(site, v.Files, v.WorkDir); err != nil {
+		return nil, err
+	}
+	if err := p.chooseLog(v); err != nil {
 		return nil, err
 	}
 	if err := p.chooseModules(v.Device); err != nil {
@@ -62,6 +67,35 @@ func newParts(v steps.View, site boot.Site) (*parts, error) {
 	return p, err
 }
 
+// chooseLog identifies the partition for the log, which must outlive the flash.
+func (p *parts) chooseLog(v steps.View) error {
+	name := v.Config.Stage2.LogDevice
+	if name == "" {
+		return nil
+	}
+	hint := "name a partition of another disk in stage2.log_device, and its file system in stage2.log_fs"
+	real, err := v.Device.RealPath(name)
+	if err != nil {
+		return err
+	}
+	device := path.Base(real)
+	info, err := blockdev.ProbeFS(v.Device, device)
+	if err != nil {
+		return steps.WithHint(fmt.Errorf("stage2.log_device: %w", err), hint)
+	}
+	if info.Type != v.Config.Stage2.LogFS {
+		return steps.WithHint(fmt.Errorf("stage2.log_device %s: found %q, expected %s", name, info.Type, v.Config.Stage2.LogFS), hint)
+	}
+	if p.logDisk, err = blockdev.DiskOf(v.Device, device); err != nil {
+		return steps.WithHint(fmt.Errorf("stage2.log_device: %w", err), hint)
+	}
+	if p.logDisk == p.plan.Disk.Name {
+		return steps.WithHint(fmt.Errorf("stage2.log_device %s: on the disk that is written over", name), hint)
+	}
+	p.plan.Log = &schema.FileSystem{Device: device, Type: info.Type, UUID: info.UUID}
+	return nil
+}
+
 // chooseModules lists the modules of the disk's drivers and of the file systems, old and new.
 func (p *parts) chooseModules(r host.Reader) error {
 	release, err := boot.Release(r)
@@ -77,6 +111,13 @@ func (p *parts) chooseModules(r host.Reader) error {
 		return err
 	}
 	names = append(names, p.plan.Root.Type, p.plan.WorkFS.Type)
+	if p.plan.Log != nil {
+		more, err := blockdev.Drivers(r, p.logDisk)
+		if err != nil {
+			return err
+		}
+		names = append(append(names, more...), p.plan.Log.Type)
+	}
 	names = append(append(names, newSystemModules...), p.tree.present(characterSets)...)
 	if p.modules, err = p.tree.order(names); err != nil {
 		return err
@@ -104,21 +145,25 @@ func (p *parts) addPayload(v steps.View, site boot.Site) error {
 	return err
 }
 
-// addFiles names the files that travel in the archive.
+// addFiles reads the files that travel in the archive.
 func (p *parts) addFiles(v steps.View) error {
-	var err error
-	if p.plan.Index, err = p.carry(v.Files, v.Facts.Image.Index, flashplan.Index, "image-index.json"); err != nil {
+	index, err := v.Files.ReadFile(v.Facts.Image.Index)
+	if err != nil {
 		return err
 	}
-	if p.plan.ConfigJSON, err = p.carry(v.Files, v.Config.Balena.ConfigJSON, flashplan.ConfigJSON, "config.json"); err != nil {
+	p.plan.Index = p.carry(index, flashplan.Index, "image-index.json")
+	config, err := configFor(v)
+	if err != nil {
 		return err
 	}
+	p.plan.ConfigJSON = p.carry(config, flashplan.ConfigJSON, "config.json")
 	p.plan.Networks = []schema.ArchiveFile{}
 	for _, c := range v.Facts.Network.Connections {
-		f, err := p.carry(v.Files, path.Join(v.Facts.Network.Dir, c.File), flashplan.Networks+"/"+c.File, c.File)
+		data, err := v.Files.ReadFile(path.Join(v.Facts.Network.Dir, c.File))
 		if err != nil {
 			return err
 		}
+		f := p.carry(data, flashplan.Networks+"/"+c.File, c.File)
 		if f.SHA256 != c.SHA256 {
 			return steps.WithHint(fmt.Errorf("%s: not the file that collect-wifi wrote", c.File), "run step collect-wifi again")
 		}
@@ -127,14 +172,32 @@ func (p *parts) addFiles(v steps.View) error {
 	return nil
 }
 
-// carry adds a file of the caller's to the archive.
-func (p *parts) carry(r host.Reader, from, to, name string) (schema.ArchiveFile, error) {
-	data, err := r.ReadFile(from)
+// configFor is config.json as the new system gets it: the operator's, with the host name of the old system if it has
+// none of its own (P14).
+func configFor(v steps.View) ([]byte, error) {
+	data, err := v.Files.ReadFile(v.Config.Balena.ConfigJSON)
 	if err != nil {
-		return schema.ArchiveFile{}, err
+		return nil, err
 	}
-	p.files[to] = from
-	return schema.ArchiveFile{Name: name, Path: to, Size: int64(len(data)), SHA256: disarm.Sum(data)}, nil
+	name, err := v.Device.ReadFile("/etc/hostname")
+	hostname := strings.TrimSpace(string(name))
+	if err != nil || !v.Config.Network.KeepHostname || hostname == "" || hostname == "localhost" {
+		return data, nil //nolint:nilerr // a system without a name has none to keep
+	}
+	c, err := configjson.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	if c.Text("hostname") != "" {
+		return data, nil
+	}
+	return c.With("hostname", hostname)
+}
+
+// carry adds a file to the archive.
+func (p *parts) carry(data []byte, to, name string) schema.ArchiveFile {
+	p.carried[to] = data
+	return schema.ArchiveFile{Name: name, Path: to, Size: int64(len(data)), SHA256: disarm.Sum(data)}
 }
 
 // digest sums up all that the archive depends on. The modules count by what stat(2) says of them.
@@ -155,7 +218,7 @@ func (p *parts) digest(v steps.View) (string, error) {
 	return disarm.Sum([]byte(b.String())), nil
 }
 
-// entries reads everything and compares it with the plan once more.
+// entries is everything that goes into the archive.
 func (p *parts) entries(t steps.Target) ([]entry, error) {
 	self, err := t.Files.ReadFile(p.self)
 	if err != nil {
@@ -165,16 +228,8 @@ func (p *parts) entries(t steps.Target) ([]entry, error) {
 		return nil, fmt.Errorf("own executable %s: found no ELF file", p.self)
 	}
 	out := []entry{{path: flashplan.Binary, mode: 0o755, data: self}, {path: flashplan.Plan, mode: 0o600, data: p.planJSON}}
-	carried := append([]schema.ArchiveFile{p.plan.Index, p.plan.ConfigJSON}, p.plan.Networks...)
-	for _, f := range carried {
-		data, err := t.Files.ReadFile(p.files[f.Path])
-		if err != nil {
-			return nil, err
-		}
-		if disarm.Sum(data) != f.SHA256 {
-			return nil, fmt.Errorf("%s changed while it was read", p.files[f.Path])
-		}
-		out = append(out, entry{path: f.Path, mode: 0o600, data: data})
+	for at, data := range p.carried {
+		out = append(out, entry{path: at, mode: 0o600, data: data})
 	}
 	for i, m := range p.modules {
 		data, err := p.tree.readModule(t.Device, m)

@@ -117,6 +117,12 @@ func diskFaults() []fault {
 			secondPartition(t, h)
 			h.Put(mountinfo, mountsOf(h)+"99 27 254:2 / /var rw - xfs /dev/vda2 rw\n")
 		}, "disk", "xfs"},
+		{"boot loader to be installed (S57)", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
+			in.Config.Boot.Grub.Install = "files"
+		}, "options", "boot.grub.install"},
+		{"bad blocks to be tested (S31)", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
+			in.Config.Disk.MaxBadBlocks = "5%"
+		}, "options", "disk.max_bad_blocks"},
 		{"slow (S32, S53)", func(_ *testing.T, h *hosttest.Host, in *schema.Migration) {
 			in.Config.Disk.MinWriteKBs = 200
 			h.Put(sysDisk+"/stat", "0 0 0 0 9 0 20000 100000 0 100000 100000 0 0 0 0 0 0\n")
@@ -225,7 +231,7 @@ func breakAll(t *testing.T, h *hosttest.Host, in *schema.Migration) {
 	h.Put("/proc/meminfo", "MemTotal: 65536 kB\n")
 	change(t, h, configName, `"apiKey"`, `"noKey"`)
 	do(diskFaults()[len(diskFaults())-1])
-	in.Config.Image.DeviceType = "intel-nuc"
+	in.Config.Image.DeviceType, in.Config.Disk.MaxBadBlocks = "intel-nuc", "3"
 	h.Unprivileged, h.MachineName, h.FreeBytes, h.Reachable = true, "aarch64", 1<<20, nil
 }
 

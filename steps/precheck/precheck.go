@@ -40,6 +40,7 @@ type check struct {
 func checks() []check {
 	return []check{
 		{"root", (*look).askRoot},
+		{"options", (*look).askOptions},
 		{"os", (*look).askOS},
 		{"arch", (*look).askArch},
 		{"kernel", (*look).askKernel},

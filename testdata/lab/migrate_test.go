@@ -86,7 +86,7 @@ func migrate(t *testing.T, suite Suite) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantNewSystem(t, report, backup)
+	wantNewSystem(t, report, "lab-"+string(suite), backup)
 	if err := vm.WaitExit(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -112,9 +112,13 @@ func tail(t *testing.T, vm *VM) string {
 }
 
 // wantNewSystem compares what the new system found on its disk with what was sent along.
-func wantNewSystem(t *testing.T, r NewOSReport, backup string) {
+func wantNewSystem(t *testing.T, r NewOSReport, hostname, backup string) {
 	t.Helper()
-	sum := sha256.Sum256(Config())
+	config, err := ConfigOn(hostname)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(config)
 	if r.Config.SHA256 != hex.EncodeToString(sum[:]) || r.Config.DeviceType != "genericx86-64-ext" {
 		t.Errorf("config.json: %+v", r.Config)
 	}

@@ -29,6 +29,16 @@ func Config() []byte {
 		`"apiKey":"` + Canary + `"}`)
 }
 
+// ConfigOn is Config as it arrives from a machine of that name: with its host name, which goes along.
+func ConfigOn(hostname string) ([]byte, error) {
+	var members map[string]any
+	if err := json.Unmarshal(Config(), &members); err != nil {
+		return nil, err
+	}
+	members["hostname"] = hostname
+	return json.MarshalIndent(members, "", "  ")
+}
+
 // Canary is the key in Config; it may never show up anywhere.
 const Canary = "canary-provisioning-key"
 

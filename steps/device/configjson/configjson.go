@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -67,6 +68,13 @@ func (f *File) Number(name string) int64 {
 		return 0
 	}
 	return n
+}
+
+// With returns the file with one member set, as JSON.
+func (f *File) With(name, value string) ([]byte, error) {
+	members := maps.Clone(f.members)
+	members[name] = value
+	return json.MarshalIndent(members, "", "  ")
 }
 
 // DeviceType is the slug of the fleet's device type.

@@ -27,13 +27,6 @@ func Debian(t *testing.T) *Host {
 	h := New(t, map[string]string{
 		"/etc/os-release":                              "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n",
 		"/etc/hostname":                                "lab\n",
-		"/proc/cmdline":                                "BOOT_IMAGE=/boot/vmlinuz-" + Release + " root=UUID=" + RootUUID + " ro console=ttyS0\n",
-		"/proc/sys/kernel/arch":                        "x86_64\n",
-		"/proc/sys/kernel/osrelease":                   Release + "\n",
-		"/proc/sys/kernel/random/boot_id":              BootID + "\n",
-		"/proc/meminfo":                                "MemTotal:        1000000 kB\nMemFree:          700000 kB\nMemAvailable:     800000 kB\n",
-		"/proc/filesystems":                            "nodev\tsysfs\n\text4\n\tvfat\n",
-		"/proc/self/mountinfo":                         "22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro\n",
 		"/boot/vmlinuz-" + Release:                     "kernel",
 		"/boot/initrd.img-" + Release:                  "initrd",
 		"/boot/grub/grub.cfg":                          "if [ \"${next_entry}\" ] ; then\n  set default=\"${next_entry}\"\nfi\nsource $prefix/custom.cfg\n",
@@ -47,8 +40,25 @@ func Debian(t *testing.T) *Host {
 		file, _, _ := strings.Cut(line, ":")
 		h.Put("/lib/modules/"+Release+"/"+file, "module "+filepath.Base(file))
 	}
+	h.Running(Release)
 	h.Disk("vda", Serial)
 	return h
+}
+
+// Running adds what a kernel of this release shows in /proc when its root is the first partition of the disk vda.
+func (h *Host) Running(release string) {
+	h.t.Helper()
+	for name, content := range map[string]string{
+		"/proc/cmdline":                   "BOOT_IMAGE=/boot/vmlinuz-" + release + " root=UUID=" + RootUUID + " ro console=ttyS0\n",
+		"/proc/sys/kernel/arch":           "x86_64\n",
+		"/proc/sys/kernel/osrelease":      release + "\n",
+		"/proc/sys/kernel/random/boot_id": BootID + "\n",
+		"/proc/meminfo":                   "MemTotal:        1000000 kB\nMemFree:          700000 kB\nMemAvailable:     800000 kB\n",
+		"/proc/filesystems":               "nodev\tsysfs\n\text4\n\tvfat\n",
+		"/proc/self/mountinfo":            "22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro\n",
+	} {
+		h.Put(name, content)
+	}
 }
 
 const modulesDep = `kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio_ring.ko kernel/drivers/virtio/virtio.ko

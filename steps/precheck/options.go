@@ -1,0 +1,20 @@
+package precheck
+
+import "github.com/balena-community/balena-migrate/schema"
+
+// askOptions refuses options that this version knows but does not carry out: silence would be taken for a yes.
+func (l *look) askOptions() answer {
+	var out []schema.Blocked
+	refuse := func(set bool, option, without string) {
+		if set {
+			out = append(out, schema.Blocked{Got: option, Want: without, Remedy: "this version does not carry it out; leave the option out"})
+		}
+	}
+	c := l.Config
+	refuse(c.Boot.Grub.Install != "none", "boot.grub.install: "+c.Boot.Grub.Install, "an image that brings its boot loader")
+	refuse(c.Disk.MaxBadBlocks != "", "disk.max_bad_blocks: "+c.Disk.MaxBadBlocks, "no test for bad blocks")
+	if len(out) > 0 {
+		return blockAll(out)
+	}
+	return pass("all can be carried out")
+}
