@@ -109,16 +109,15 @@ func TestRunInterrupted(t *testing.T) {
 const spawnHelper = "BALENA_TEST_SPAWN"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(spawnHelper) != "" {
-		pid, err := At("/").Spawn(Cmd{Name: "sleep", Args: []string{"600"}})
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		fmt.Println(pid)
-		os.Exit(0)
+	if os.Getenv(spawnHelper) == "" {
+		m.Run()
+		return
 	}
-	os.Exit(m.Run())
+	pid, err := At("/").Spawn(Cmd{Name: "sleep", Args: []string{"600"}})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Fprintln(os.Stdout, pid)
 }
 
 // What is spawned lives on when we are gone, in a session of its own and without our files: neither a closing ssh
@@ -132,7 +131,7 @@ func TestSpawnDetaches(t *testing.T) {
 	}
 	defer reader.Close()
 	cmd.ExtraFiles = []*os.File{writer} // as "exec 3>&1" in a shell would
-	out, err := cmd.Output() // ends only when nobody holds the other end of the pipe any more
+	out, err := cmd.Output()            // ends only when nobody holds the other end of the pipe any more
 	if err != nil {
 		t.Fatal(err)
 	}
