@@ -40,6 +40,7 @@ type machine struct {
 	boot      partition          // findPartitions
 	data      partition          // findPartitions
 	rehearsed bool               // rehearse
+	dog       *watchdog          // readPlan, nil without one
 	logLost   bool               // keepLog
 	crossed   atomic.Bool        // run
 	outcome   schema.Outcome

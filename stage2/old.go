@@ -126,6 +126,7 @@ func (m *machine) giveUp(phase string, cause error) {
 // started from here, so that an entry that is still armed does not lead here again.
 func (m *machine) comeBack() {
 	m.closeTarget()
+	m.dog.release()
 	if m.plan != nil {
 		m.lastWord()
 		if err := m.unmountAll(); err != nil {

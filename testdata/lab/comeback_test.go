@@ -21,63 +21,84 @@ type failure struct {
 	sabotage string
 	// prepare, when set, is what happens between arming and stage 2 in place of a reboot.
 	restart func(o *Options)
+	// again reboots once more for real; without, the boot configuration as it was stands for it.
+	again bool
 	// rehearse sends a run without a flash.
 	rehearse bool
 	// stage and reason are what status must say afterwards.
 	stage, reason string
 }
 
-func failures() []failure {
+// failures are in two halves, each for a machine of its own.
+func failures() [][]failure {
 	const (
 		image  = "/var/lib/balena-migrate/image.gz"
 		custom = "/boot/grub/custom.cfg"
 	)
 	fault := func(what string) string { return "sed -i 's,rdinit=,balena.fault=" + what + " rdinit=,' " + custom }
-	return []failure{
+	return [][]failure{{
 		{
 			// One bit of a compressed byte in the middle; size and time stay, so stage 1 can't see it.
-			name: "image byte flipped", stage: "aborted", reason: "chunk",
+			name: "image byte flipped", stage: "aborted", reason: "chunk", again: true,
 			sabotage: "touch -r " + image + " /root/t; s=$(($(stat -c %s " + image + ")/2)); " +
 				"b=$(od -An -tu1 -j$s -N1 " + image + "); printf \"\\\\$(printf %o $((b ^ 1)))\" | dd of=" + image +
 				" bs=1 seek=$s conv=notrunc status=none; touch -r /root/t " + image,
 		},
 		{name: "image file deleted", stage: "aborted", reason: "no such file", sabotage: "rm " + image},
 		{name: "stage 2 panics", stage: "aborted", reason: "panic: fault asked for in verify", sabotage: fault("panic@verify")},
-		{name: "stage 2 dies", stage: "crashed", reason: "got as far as", sabotage: fault("exit@verify")},
-		{name: "stage 2 dies at once", stage: "crashed", reason: "left no word", sabotage: fault("exit@modules")},
-		{name: "rehearsal", stage: "rehearsed", rehearse: true},
+		{name: "stage 2 dies", stage: "crashed", reason: "got as far as", sabotage: fault("exit@verify"), again: true},
+	}, {
+		{name: "rehearsal", stage: "rehearsed", rehearse: true, again: true},
+		{name: "stage 2 dies at once", stage: "crashed", reason: "left no word", sabotage: fault("exit@modules"), again: true},
 		{name: "too little memory", stage: "aborted", reason: "memory", restart: func(o *Options) { o.MemMiB = 288 }},
 		{name: "another disk serial", stage: "aborted", reason: `serial "OTHER"`, restart: func(o *Options) { o.Serial = "OTHER" }},
-	}
+	}}
 }
 
 // TestComesBack: whatever fails before the first write ends in the old system, with the boot configuration byte for byte
 // as it was and status naming the cause; and the boot after that is the old system again.
 func TestComesBack(t *testing.T) {
 	art := build(t, Bookworm)
-	in := inputs(t, art)
-	opt := Options{Dir: t.TempDir(), Disk: art.Disks[Bookworm]}
+	faulty := buildFaults(t)
+	for i, half := range failures() {
+		t.Run(fmt.Sprint("machine ", i+1), func(t *testing.T) {
+			t.Parallel()
+			in := inputs(t, art)
+			opt := Options{Dir: t.TempDir(), Disk: art.Disks[Bookworm], CPUs: 1}
+			vm := prepared(t, art, opt, in, faulty)
+			before := run(t, vm, bootState)
+			for _, f := range half {
+				ok := t.Run(f.name, func(t *testing.T) { vm = comeBack(t, art, vm, opt, f, before) })
+				if !ok {
+					t.Fatalf("stopped after %q; console:\n%s", f.name, tail(t, vm))
+				}
+			}
+			if i == 0 {
+				viaPlaybook(t, vm, in, before)
+			}
+		})
+	}
+}
+
+// prepared is a machine with the tool and the operator's files on it.
+func prepared(t *testing.T, art Artifacts, opt Options, in Inputs, faulty string) *VM {
+	t.Helper()
 	vm := start(t, art, opt)
 	waitSSH(t, vm)
-	putFaults(t, vm)
-	run(t, vm, "mkdir -p /var/lib/balena-migrate/input")
+	if err := vm.Put(t.Context(), faulty, "/usr/local/sbin/balena-migrate"); err != nil {
+		t.Fatal(err)
+	}
+	run(t, vm, "chmod 755 /usr/local/sbin/balena-migrate && mkdir -p /var/lib/balena-migrate/input")
 	for from, to := range map[string]string{in.Image: "balena.img.gz", in.ConfigJSON: "config.json", in.Definition: "backup.yml"} {
 		if err := vm.Put(t.Context(), from, "/var/lib/balena-migrate/input/"+to); err != nil {
 			t.Fatal(err)
 		}
 	}
-	before := run(t, vm, bootState)
-	for _, f := range failures() {
-		ok := t.Run(f.name, func(t *testing.T) { vm = comeBack(t, art, vm, opt, f, before) })
-		if !ok {
-			t.Fatalf("stopped after %q; console:\n%s", f.name, tail(t, vm))
-		}
-	}
-	viaPlaybook(t, vm, in, before)
+	return vm
 }
 
-// putFaults installs a build that can be told to fail (build tag faults).
-func putFaults(t *testing.T, vm *VM) {
+// buildFaults makes a build that can be told to fail (build tag faults).
+func buildFaults(t *testing.T) string {
 	t.Helper()
 	project, err := Project()
 	if err != nil {
@@ -89,10 +110,7 @@ func putFaults(t *testing.T, vm *VM) {
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	if err := vm.Put(t.Context(), out, "/usr/local/sbin/balena-migrate"); err != nil {
-		t.Fatal(err)
-	}
-	run(t, vm, "chmod 755 /usr/local/sbin/balena-migrate")
+	return out
 }
 
 // comeBack arms, breaks, reboots, and looks at what became of the machine.
@@ -124,8 +142,10 @@ func comeBack(t *testing.T, art Artifacts, vm *VM, opt Options, f failure, befor
 	if f.restart != nil {
 		vm = powerCycle(t, art, vm, opt, func(*Options) {})
 		waitSSH(t, vm)
-	} else if err := vm.Reboot(t.Context(), BootTimeout); err != nil {
-		t.Fatal(err)
+	} else if f.again {
+		if err := vm.Reboot(t.Context(), BootTimeout); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if line := run(t, vm, "cat /proc/cmdline"); strings.Contains(line, "rdinit") {
 		t.Errorf("one boot later stage 2 was started again: %s", line)
