@@ -106,6 +106,9 @@ func (r Run) apply(ctx context.Context, changes []Change) error {
 	if t.Progress == nil {
 		t.Progress = func(string, int64, int64) {}
 	}
+	if err := ctx.Err(); err != nil {
+		return err // nothing was touched
+	}
 	for _, c := range changes {
 		n, start := c.Note(), time.Now()
 		r.log("start", n, 0)
