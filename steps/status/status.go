@@ -42,7 +42,7 @@ func Read(v steps.View) (*schema.Status, error) {
 	return s, nil
 }
 
-// judge finds the word for it. What is armed counts before what an earlier attempt left.
+// judge finds the word for it. An outcome is that of the last attempt: arm-boot removes what an earlier one left.
 func judge(s *schema.Status, rec *schema.Armed, prepared bool) {
 	switch {
 	case s.Outcome != nil && s.Outcome.Verdict == schema.OutcomeStarted:

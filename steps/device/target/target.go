@@ -67,8 +67,9 @@ func underRoot(s boot.Site, files host.Reader, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	inside, ok := strings.CutPrefix(path.Join(files.Root(), real), s.Root())
-	if !ok {
+	root := strings.TrimSuffix(s.Root(), "/")
+	inside, ok := strings.CutPrefix(path.Join(files.Root(), real), root)
+	if !ok || inside != "" && inside[0] != '/' { // /mnt/device2 is not below /mnt/device
 		return "", fmt.Errorf("%s is not below %s: expected the work dir on the device itself, where stage 2 finds it", name, s.Root())
 	}
 	return path.Join("/", inside), nil
