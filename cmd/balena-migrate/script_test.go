@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"balena-migrate": main})
+	testscript.Main(m, map[string]func(){"balena-migrate": main, "peak": peak})
 }
 
 // TestScripts runs the command line as its users do. Each script finds a Debian device in $ROOT, whose work dir is

@@ -22,7 +22,7 @@ const (
 )
 
 // Debian makes a machine with GRUB in BIOS mode and one ext4 partition on a virtio disk.
-func Debian(t *testing.T) *Host {
+func Debian(t testing.TB) *Host {
 	t.Helper()
 	h := New(t, map[string]string{
 		"/etc/os-release":                              "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n",
@@ -141,7 +141,7 @@ func mbr() []byte {
 }
 
 // Superblock is the beginning of an ext4 file system (Documentation/filesystems/ext4/super.rst): enough to know it by.
-func Superblock(t *testing.T, uuid, label string) []byte {
+func Superblock(t testing.TB, uuid, label string) []byte {
 	t.Helper()
 	b := make([]byte, 4096)
 	s := b[1024:]

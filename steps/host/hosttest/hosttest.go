@@ -19,7 +19,7 @@ import (
 // Host is host.Host on a temporary directory. Set its fields before use.
 type Host struct {
 	*host.Rooted
-	t *testing.T
+	t testing.TB
 	// MachineName is what uname -m says; Unprivileged makes it a machine without root rights.
 	MachineName  string
 	Unprivileged bool
@@ -37,7 +37,7 @@ type Host struct {
 }
 
 // New makes a host whose files are given by path and content.
-func New(t *testing.T, files map[string]string) *Host {
+func New(t testing.TB, files map[string]string) *Host {
 	t.Helper()
 	h := &Host{
 		Rooted: host.At(t.TempDir()), t: t, MachineName: "x86_64", Clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
@@ -49,7 +49,7 @@ func New(t *testing.T, files map[string]string) *Host {
 }
 
 // Existing takes a directory tree that is there already.
-func Existing(t *testing.T, root string) *Host {
+func Existing(t testing.TB, root string) *Host {
 	t.Helper()
 	return &Host{Rooted: host.At(root), t: t, MachineName: "x86_64", Clock: time.Now()}
 }
