@@ -18,8 +18,8 @@ type journal struct {
 	k       host.Kernel
 	mu      sync.Mutex
 	text    bytes.Buffer
-	console io.Writer
-	kmsg    io.Writer
+	console io.WriteCloser
+	kmsg    io.WriteCloser
 }
 
 // textLimit bounds what is kept, in bytes; the beginning tells most.
@@ -34,12 +34,24 @@ func (j *journal) open() {
 	j.console, j.kmsg = openForWriting(j.h, "/dev/console"), openForWriting(j.h, "/dev/kmsg")
 }
 
-func openForWriting(h host.Host, name string) io.Writer {
+func openForWriting(h host.Host, name string) io.WriteCloser {
 	f, err := h.OpenDevice(name)
 	if err != nil {
 		return nil
 	}
 	return f
+}
+
+// close lets go of /dev, which the next init mounts again.
+func (j *journal) close() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, w := range []io.WriteCloser{j.console, j.kmsg} {
+		if w != nil {
+			_ = w.Close() // nothing is buffered
+		}
+	}
+	j.console, j.kmsg = nil, nil
 }
 
 // printf writes one line. Nothing of it is ever secret.

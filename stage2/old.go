@@ -165,10 +165,13 @@ func (m *machine) handOver() {
 	m.log.printf("handing over to the old system's /init")
 	m.keepLog()
 	m.image, m.backup = nil, nil
+	m.log.close()
 	for _, point := range []string{"/sys", "/proc", "/dev"} {
 		if err := m.kernel.Unmount(point); err != nil {
 			m.log.printf("%v", err)
 		}
 	}
-	m.log.printf("%v", m.kernel.Exec("/init", []string{"/init"}))
+	err := m.kernel.Exec("/init", []string{"/init"})
+	m.log.open()
+	m.log.printf("%v", err)
 }

@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 packages=(
 	ansible-core ansible-lint           # the playbook and its lint
 	openssh-server sudo mmdebstrap      # the target without Python
-	shellcheck jq make git ca-certificates gcc libc6-dev # lint, pipes, the race detector
+	shellcheck jq file make git ca-certificates gcc libc6-dev # lint, pipes, the race detector
 	fdisk e2fsprogs dosfstools mtools zip xz-utils gzip tar # images made by tests
 )
 missing=()

@@ -25,6 +25,8 @@ type failure struct {
 	again bool
 	// rehearse sends a run without a flash.
 	rehearse bool
+	// slow is for lab-all: a variant of another that every run shows.
+	slow bool
 	// stage and reason are what status must say afterwards.
 	stage, reason string
 }
@@ -46,10 +48,10 @@ func failures() [][]failure {
 		},
 		{name: "image file deleted", stage: "aborted", reason: "no such file", sabotage: "rm " + image},
 		{name: "stage 2 panics", stage: "aborted", reason: "panic: fault asked for in verify", sabotage: fault("panic@verify")},
-		{name: "stage 2 dies", stage: "crashed", reason: "got as far as", sabotage: fault("exit@verify"), again: true},
+		{name: "stage 2 dies", stage: "crashed", reason: "got as far as", sabotage: fault("exit@verify"), again: true, slow: true},
 	}, {
 		{name: "rehearsal", stage: "rehearsed", rehearse: true, again: true},
-		{name: "stage 2 dies at once", stage: "crashed", reason: "left no word", sabotage: fault("exit@modules"), again: true},
+		{name: "stage 2 dies at once", stage: "crashed", reason: "left no word", sabotage: fault("exit@modules"), again: true, slow: true},
 		{name: "too little memory", stage: "aborted", reason: "memory", restart: func(o *Options) { o.MemMiB = 288 }},
 		{name: "another disk serial", stage: "aborted", reason: `serial "OTHER"`, restart: func(o *Options) { o.Serial = "OTHER" }},
 	}}
@@ -58,6 +60,7 @@ func failures() [][]failure {
 // TestComesBack: whatever fails before the first write ends in the old system, with the boot configuration byte for byte
 // as it was and status naming the cause; and the boot after that is the old system again.
 func TestComesBack(t *testing.T) {
+	t.Parallel()
 	art := build(t, Bookworm)
 	faulty := buildFaults(t)
 	for i, half := range failures() {
@@ -68,7 +71,10 @@ func TestComesBack(t *testing.T) {
 			vm := prepared(t, art, opt, in, faulty)
 			before := run(t, vm, bootState)
 			for _, f := range half {
-				ok := t.Run(f.name, func(t *testing.T) { vm = comeBack(t, art, vm, opt, f, before) })
+				if f.slow && os.Getenv("BALENA_LAB_ALL") == "" {
+					continue
+				}
+				ok := t.Run(f.name, func(t *testing.T) { vm = comeBack(t, machine{t, art, opt}, vm, f, before) })
 				if !ok {
 					t.Fatalf("stopped after %q; console:\n%s", f.name, tail(t, vm))
 				}
@@ -114,7 +120,8 @@ func buildFaults(t *testing.T) string {
 }
 
 // comeBack arms, breaks, reboots, and looks at what became of the machine.
-func comeBack(t *testing.T, art Artifacts, vm *VM, opt Options, f failure, before string) *VM {
+func comeBack(t *testing.T, m machine, vm *VM, f failure, before string) *VM {
+	t.Helper()
 	if res := result(t, vm, "balena-migrate migrate --yes", document(!f.rehearse)); res.Status != "converged" {
 		t.Fatalf("migrate: %s", res.Msg)
 	}
@@ -130,7 +137,7 @@ func comeBack(t *testing.T, art Artifacts, vm *VM, opt Options, f failure, befor
 	}
 	began := time.Now()
 	if f.restart != nil {
-		vm = powerCycle(t, art, vm, opt, f.restart)
+		vm = m.powerCycle(vm, f.restart)
 	} else if res := result(t, vm, "balena-migrate step reboot", document(!f.rehearse)); res.Status != "converged" {
 		t.Fatalf("reboot: %s", res.Msg)
 	}
@@ -140,7 +147,7 @@ func comeBack(t *testing.T, art Artifacts, vm *VM, opt Options, f failure, befor
 	t.Logf("back after %.1f s", time.Since(began).Seconds())
 	wantOldSystem(t, vm, f, before)
 	if f.restart != nil {
-		vm = powerCycle(t, art, vm, opt, func(*Options) {})
+		vm = m.powerCycle(vm, func(*Options) {}) // as it was
 		waitSSH(t, vm)
 	} else if f.again {
 		if err := vm.Reboot(t.Context(), BootTimeout); err != nil {
@@ -178,14 +185,21 @@ func status(t *testing.T, vm *VM) answer {
 	return result(t, vm, "balena-migrate status", document(true))
 }
 
+// machine is one that several subtests share: it lives as long as the test that owns it.
+type machine struct {
+	owner *testing.T
+	art   Artifacts
+	opt   Options
+}
+
 // powerCycle switches the machine off and on again, changed.
-func powerCycle(t *testing.T, art Artifacts, vm *VM, opt Options, change func(*Options)) *VM {
-	t.Helper()
-	if err := vm.Stop(t.Context(), 2*time.Minute); err != nil {
-		t.Fatal(err)
+func (m machine) powerCycle(vm *VM, change func(*Options)) *VM {
+	m.owner.Helper()
+	if err := vm.Stop(m.owner.Context(), 2*time.Minute); err != nil {
+		m.owner.Fatal(err)
 	}
-	change(&opt)
-	return start(t, art, opt)
+	change(&m.opt)
+	return start(m.owner, m.art, m.opt)
 }
 
 // viaPlaybook shows what an operator sees when a device comes back: its play fails, with stage 2's reason.

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,16 +17,29 @@ import (
 // build makes or finds the artefacts.
 func build(t *testing.T, suites ...Suite) Artifacts {
 	t.Helper()
-	art, err := Build(t.Context(), os.Stderr, suites...)
+	art, err := Build(t.Context(), testLog{t}, suites...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return art
 }
 
-// start switches a machine on, until the test ends.
+// testLog is a writer into the test's log, where it is known whose line it is when tests run in parallel.
+type testLog struct{ t *testing.T }
+
+// Write implements io.Writer.
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Log(strings.TrimSuffix(string(p), "\n"))
+	return len(p), nil
+}
+
+// start switches a machine on, until the test ends. It has one processor when others may run beside it: go test takes
+// -parallel from the number of cores, so there is one for each.
 func start(t *testing.T, art Artifacts, opt Options) *VM {
 	t.Helper()
+	if opt.CPUs == 0 && flag.Lookup("test.parallel").Value.String() != "1" {
+		opt.CPUs = 1
+	}
 	vm, err := art.Start(context.Background(), opt)
 	if err != nil {
 		t.Fatal(err)
@@ -55,11 +69,13 @@ func run(t *testing.T, vm *VM, command string) string {
 }
 
 func TestGuestBoots(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		suite Suite
 		then  func(*testing.T, Artifacts, *VM) // what is tried beside, once and not with both
 	}{{Bookworm, testPowerCycle}, {Trixie, testReboot}} {
 		t.Run(string(c.suite), func(t *testing.T) {
+			t.Parallel()
 			art := build(t, c.suite)
 			vm := start(t, art, Options{Dir: t.TempDir(), Disk: art.Disks[c.suite]})
 			waitSSH(t, vm)
@@ -200,6 +216,7 @@ func testDiskTable(t *testing.T, vm *VM) {
 }
 
 func TestNewOSBootsAlone(t *testing.T) {
+	t.Parallel()
 	art := build(t)
 	vm := start(t, art, Options{Dir: t.TempDir(), Disk: art.Image})
 	began := time.Now()
@@ -225,6 +242,7 @@ func TestNewOSBootsAlone(t *testing.T) {
 
 // Every way in which a wait can end, without a guest that would answer.
 func TestWaitEnds(t *testing.T) {
+	t.Parallel()
 	art := build(t)
 	vm := start(t, art, Options{Dir: t.TempDir(), Disk: art.Image})
 	var failure *WaitError

@@ -2,9 +2,12 @@ package lab
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -32,6 +35,45 @@ type NewOSReport struct {
 		Content string `json:"content"`
 	} `json:"outcome"` // resin-data/balena-migrate-outcome.json
 	Errors []string `json:"errors"` // what went wrong in looking
+}
+
+// Networks returns how many networks the new system would take over: all that the migration has put there.
+func (r NewOSReport) Networks() int {
+	count := 0
+	for _, c := range r.Connections {
+		if strings.HasPrefix(c.Name, "resin-wifi-") && c.Present && c.Size > 0 {
+			count++
+		}
+	}
+	return count
+}
+
+// Missing says what of the operator's and of the guest's did not arrive from the machine of that host name: nothing after
+// a good migration. The backup is compared with a SHA-256 in hex, or only has to be there when that is empty.
+func (r NewOSReport) Missing(hostname, backup string) []string {
+	config, err := ConfigOn(hostname)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	sum := sha256.Sum256(config)
+	var missing []string
+	for _, want := range []struct {
+		ok   bool
+		what string
+	}{
+		{r.Config.SHA256 == hex.EncodeToString(sum[:]), fmt.Sprintf("the operator's config.json with the host name: %+v", r.Config)},
+		{r.Config.DeviceType == "genericx86-64-ext", fmt.Sprintf("the device type in config.json: %q", r.Config.DeviceType)},
+		{r.Networks() == len(Networks()), fmt.Sprintf("%d networks: %+v", len(Networks()), r.Connections)},
+		{r.Backup.Size > 0 && (backup == "" || r.Backup.SHA256 == backup), fmt.Sprintf("the backup %s: %+v", backup, r.Backup)},
+		{r.Log.Size > 0, fmt.Sprintf("the log: %+v", r.Log)},
+		{strings.Contains(r.Outcome.Content, `"migrated"`), "the outcome migrated: " + r.Outcome.Content},
+		{len(r.Errors) == 0, "a disk without errors: " + strings.Join(r.Errors, "; ")},
+	} {
+		if !want.ok {
+			missing = append(missing, want.what)
+		}
+	}
+	return missing
 }
 
 var newOSMarker = regexp.MustCompile(`NEWOS-BOOTED (\{.*\}) NEWOS-END`)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"time"
 )
 
 // Project returns the root of the checkout.
@@ -86,7 +87,11 @@ func (in Inputs) Vars() map[string]any {
 	}
 }
 
-// Playbook runs ansible/migrate.yml of the checkout against a machine, as the user pi.
+// endOfPlay is how long a playbook may take to end once it is interrupted.
+const endOfPlay = 10 * time.Second
+
+// Playbook runs ansible/migrate.yml of the checkout against a machine, as the user pi. The end of ctx interrupts it as
+// Ctrl-C would.
 func (vm *VM) Playbook(ctx context.Context, out io.Writer, in Inputs, vars map[string]any, args ...string) error {
 	project, err := Project()
 	if err != nil {
@@ -110,6 +115,7 @@ func (vm *VM) Playbook(ctx context.Context, out io.Writer, in Inputs, vars map[s
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "ansible-playbook", append([]string{"-i", name, filepath.Join(project, "ansible", "migrate.yml")}, args...)...)
+	cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(os.Interrupt) }, endOfPlay
 	cmd.Dir, cmd.Stdout, cmd.Stderr = in.Dir, out, out
 	cmd.Env = append(os.Environ(), "ANSIBLE_NOCOLOR=1", "ANSIBLE_LOCALHOST_WARNING=False", "LC_ALL=C.UTF-8")
 	if err := cmd.Run(); err != nil {

@@ -57,7 +57,7 @@ func (vm *VM) wait(ctx context.Context, what string, timeout time.Duration, hold
 			if holds() {
 				return nil
 			}
-			return fail(fmt.Errorf("%w (%v) %s", ErrExited, vm.err, strings.TrimSpace(vm.stderr.String())))
+			return fail(fmt.Errorf("%w (%v) %s", ErrExited, vm.cmd.ProcessState, strings.TrimSpace(vm.stderr.String())))
 		case <-time.After(pollInterval):
 		}
 	}

@@ -20,7 +20,7 @@ func Image(t testing.TB) []byte {
 		printf 'label: dos\nstart=8192, size=16384, type=c\nstart=24576, type=83\n' | sfdisk -q %[2]s
 		mkfs.vfat -n resin-boot --offset 8192 %[2]s 8192 >/dev/null
 		printf '{"slug":"genericx86-64-ext","arch":"amd64"}' | mcopy -i %[2]s@@4M - ::device-type.json`, ImageSize, name)
-	if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", script).CombinedOutput(); err != nil {
 		t.Fatalf("image: %v\n%s", err, out)
 	}
 	data, err := os.ReadFile(name)
