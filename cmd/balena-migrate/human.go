@@ -62,10 +62,10 @@ func (h human) result(r *schema.Result) error {
 }
 
 func headline(r *schema.Result) string {
-	switch {
-	case r.Status == schema.BlockedBy:
+	switch r.Status {
+	case schema.BlockedBy:
 		return fmt.Sprintf("%s: blocked, %d reasons; nothing was touched", r.Step, len(r.Blocked))
-	case r.Status == schema.Failed:
+	case schema.Failed:
 		return r.Step + ": failed"
 	}
 	return r.Msg
