@@ -46,7 +46,7 @@ ansible: dist
 lint: $(BIN)/$(LINT)
 	gofmt -l $$(git ls-files '*.go') | (! grep .)
 	$(BIN)/$(LINT) run ./... ./testdata/lab/... ./testdata/ansible/... ./testdata/faults/...
-	shellcheck $$(git ls-files '*.sh' .ci/run)
+	shellcheck -x -P SCRIPTDIR $$(git ls-files '*.sh' .ci/run)
 
 $(BIN)/$(LINT):
 	GOBIN=$(BIN)/tmp $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT:golangci-lint-%=%)
