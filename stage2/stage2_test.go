@@ -3,6 +3,7 @@ package stage2
 import (
 	"bytes"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -150,9 +151,9 @@ func TestRehearsal(t *testing.T) {
 
 func TestWritesThatFailForAWhileAreTriedAgain(t *testing.T) {
 	l := newLab(t)
-	failures := 0
+	var failures atomic.Int64 // workers write at the same time
 	l.k.writeErr = func(int64) error {
-		if failures++; failures <= 4 {
+		if failures.Add(1) <= 4 {
 			return syscall.EIO
 		}
 		return nil
@@ -166,10 +167,9 @@ func TestWritesThatFailForAWhileAreTriedAgain(t *testing.T) {
 // A disk that says yes and keeps something else must be found out by the read-back.
 func TestSilentCorruptionIsFoundAndMended(t *testing.T) {
 	l := newLab(t)
-	once := true
+	var lost atomic.Bool
 	l.k.writeErr = func(off int64) error {
-		if off == 5<<20 && once {
-			once = false
+		if off == 5<<20 && lost.CompareAndSwap(false, true) {
 			return errLost
 		}
 		return nil

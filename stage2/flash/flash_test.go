@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/balena-community/balena-migrate/schema"
 )
@@ -172,6 +173,7 @@ func TestFirstErrorStopsAll(t *testing.T) {
 			for m.retried.Load() < Attempts-1 { // the others wait until the last attempt is near
 				runtime.Gosched()
 			}
+			time.Sleep(time.Millisecond) // and then are slower than the news of it, on a busy machine too
 		}
 		return nil
 	}
@@ -179,7 +181,8 @@ func TestFirstErrorStopsAll(t *testing.T) {
 	if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), fmt.Sprint(bad*chunk)) {
 		t.Errorf("%v, want %v and where", err, syscall.EIO)
 	}
-	if n := len(d.writes); n < bad || n > 150 {
+	// What the other workers had in hand when it failed need not be written.
+	if n := len(d.writes); n <= bad-workers || n > 150 {
 		t.Errorf("%d chunks of 200 were written, want those before the bad one and few more", n)
 	}
 }
