@@ -68,13 +68,14 @@ func TestComesBack(t *testing.T) {
 			t.Parallel()
 			in := inputs(t, art)
 			opt := Options{Dir: t.TempDir(), Disk: art.Disks[Bookworm], CPUs: 1}
+			owner := machine{t, art, opt} // a subtest's machine would end with it
 			vm := prepared(t, art, opt, in, faulty)
 			before := run(t, vm, bootState)
 			for _, f := range half {
 				if f.slow && os.Getenv("BALENA_LAB_ALL") == "" {
 					continue
 				}
-				ok := t.Run(f.name, func(t *testing.T) { vm = comeBack(t, machine{t, art, opt}, vm, f, before) })
+				ok := t.Run(f.name, func(t *testing.T) { vm = comeBack(t, owner, vm, f, before) })
 				if !ok {
 					t.Fatalf("stopped after %q; console:\n%s", f.name, tail(t, vm))
 				}
