@@ -15,6 +15,11 @@ type Invalid struct {
 	Violations []Violation
 }
 
+// Remedy says what the author of the document can do.
+func (e *Invalid) Remedy() string {
+	return "mend " + e.Source + "; `balena-migrate schema migration` describes every member"
+}
+
 // Violation is one place of a document: a JSON pointer, what is there, and what should be.
 type Violation struct {
 	Pointer string
@@ -51,6 +56,10 @@ func violations(source string, tree any, err error) error {
 	out := &Invalid{Source: source}
 	var walk func(*jsonschema.ValidationError)
 	walk = func(e *jsonschema.ValidationError) {
+		if strings.HasSuffix(e.KeywordLocation, "/additionalProperties") {
+			out.Violations = append(out.Violations, unknown(tree, e)...)
+			return
+		}
 		if len(e.Causes) == 0 {
 			out.Violations = append(out.Violations, Violation{
 				Pointer: e.InstanceLocation, Got: describe(tree, e.InstanceLocation), Want: want(e),
@@ -70,8 +79,6 @@ func want(e *jsonschema.ValidationError) string {
 	switch keyword := e.KeywordLocation[strings.LastIndex(e.KeywordLocation, "/")+1:]; keyword {
 	case "type":
 		return strings.ReplaceAll(strings.TrimPrefix(before(e.Message, ", but got"), "expected "), " or ", " or a ")
-	case "additionalProperties":
-		return "no such member: " + strings.TrimSuffix(strings.TrimPrefix(e.Message, "additionalProperties "), " not allowed")
 	case "required":
 		return "the members " + strings.TrimPrefix(e.Message, "missing properties: ")
 	default:
@@ -85,7 +92,10 @@ func before(s, sep string) string {
 }
 
 // describe says what is at the pointer without giving long values away.
-func describe(tree any, pointer string) string {
+func describe(tree any, pointer string) string { return kind(lookUp(tree, pointer)) }
+
+// lookUp follows a JSON pointer (RFC 6901); nil is nothing.
+func lookUp(tree any, pointer string) any {
 	for _, token := range strings.Split(pointer, "/")[1:] {
 		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
 		switch node := tree.(type) {
@@ -94,12 +104,12 @@ func describe(tree any, pointer string) string {
 		case []any:
 			i, err := strconv.Atoi(token)
 			if err != nil || i < 0 || i >= len(node) {
-				return "nothing"
+				return nil
 			}
 			tree = node[i]
 		}
 	}
-	return kind(tree)
+	return tree
 }
 
 func kind(v any) string {

@@ -121,8 +121,10 @@ func TestDefaultsAreValid(t *testing.T) {
 func TestDecodeNamesEveryViolation(t *testing.T) {
 	deep := strings.Repeat("[", 200_000)
 	tests := []struct{ name, doc, want string }{
-		{"unknown key", `{"schema":"migration/1","config":{"imagge":{}}}`, "/config: found an object, expected no such member: 'imagge'"},
-		{"other case", `{"schema":"migration/1","config":{"Image":{}}}`, "no such member: 'Image'"},
+		{"unknown key", `{"schema":"migration/1","config":{"imagge":{}}}`, "/config/imagge: found an unknown member, expected image? It has backup, balena, "},
+		{"other case", `{"schema":"migration/1","config":{"Image":{}}}`, "/config/Image: found an unknown member, expected image?"},
+		{"unlike any", `{"schema":"migration/1","config":{"a/b~c":1}}`, "/config/a~1b~0c: found an unknown member, expected one of backup, "},
+		{"two unknown", `{"schema":"migration/1","config":{"reboot":{"delay":1,"x":1}}}`, "/config/reboot/x: found an unknown member, expected one of delay_s"},
 		{"wrong type", `{"schema":"migration/1","config":{"boot":{"arm":"yes"}}}`, `/config/boot/arm: found the string "yes", expected boolean`},
 		{"two at once", `{"schema":"migration/1","config":{"boot":{"arm":1},"reboot":{"delay_s":0}}}`, "/config/reboot/delay_s: found the number 0"},
 		{"wrong version", `{"schema":"migration/9"}`, `/schema: found the string "migration/9"`},

@@ -38,9 +38,12 @@ func Explain(err error) *schema.Error {
 
 func hint(err error) string {
 	var h *Hinted
+	var invalid *schema.Invalid
 	switch {
 	case errors.As(err, &h):
 		return h.Hint
+	case errors.As(err, &invalid):
+		return invalid.Remedy()
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return "it was interrupted; run it again, it goes on where it stopped"
 	case errors.Is(err, syscall.ENOSPC):

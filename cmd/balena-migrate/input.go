@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -71,7 +72,7 @@ func (c common) document(files host.Reader, workDir string, stdin io.Reader) ([]
 			continue
 		}
 		if err != nil {
-			return nil, "", "", fmt.Errorf("%w: %w", errInput, err)
+			return nil, "", "", steps.WithHint(fmt.Errorf("%w: %w", errInput, err), "name a document that can be read in --input, or - for standard input")
 		}
 		defer f.Close()
 		data, err := schema.ReadAll(f, name)
@@ -96,7 +97,8 @@ func parse(data []byte, source string) (*schema.Migration, error) {
 		return nil, err
 	}
 	if res.Status != schema.Converged {
-		return nil, fmt.Errorf("%w: %s is the result of step %s, which is %s: %s", errInput, source, res.Step, res.Status, res.Msg)
+		err := fmt.Errorf("%w: %s is the result of step %s, which is %s: %s", errInput, source, res.Step, res.Status, res.Msg)
+		return nil, steps.WithHint(err, "mend what it says and run step "+res.Step+" again")
 	}
 	in.Config, in.Facts = res.Config, res.Facts
 	return in, nil
