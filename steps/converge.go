@@ -34,6 +34,9 @@ type Run struct {
 func (r Run) Converge(ctx context.Context, s Step, in *schema.Migration) (*schema.Result, error) {
 	res := schema.NewResult(s.Name())
 	res.Check, res.Config, res.Facts = r.Check, in.Config, in.Facts
+	if _, ok := s.(ForAnyUser); !ok && !r.Device.Privileged() {
+		return r.needRoot(res, in), nil
+	}
 	plan, err := s.Plan(ctx, r.View(in))
 	if err != nil {
 		return fail(res, err)
@@ -62,6 +65,14 @@ func (r Run) Converge(ctx context.Context, s Step, in *schema.Migration) (*schem
 	}
 	res.Warnings = append([]string{}, again.Warnings...)
 	return done(res, again), nil
+}
+
+// needRoot blocks a step whose caller may not look at all there is (S5).
+func (r Run) needRoot(res *schema.Result, in *schema.Migration) *schema.Result {
+	plan := Plan{Facts: in.Facts}
+	plan.Block("root", "no root rights", "root rights", "run it as root, e.g. with sudo")
+	r.note(res, plan)
+	return block(res, plan)
 }
 
 // View is what a plan is given: readers only.

@@ -130,6 +130,14 @@ func TestConverge(t *testing.T) {
 			step: script(steps.Plan{Warnings: []string{"slow disk"}}), run: func(r *steps.Run) { r.Strict = true },
 			status: schema.BlockedBy, asked: 1, msg: "strict: found slow disk, expected no warning",
 		},
+		"no root rights": {
+			step: script(changes(nothing("a"))), run: func(r *steps.Run) {
+				user := hosttest.New(t, nil)
+				user.Unprivileged = true
+				r.Device = user
+			},
+			status: schema.BlockedBy, asked: 0, msg: "root: found no root rights, expected root rights (run it as root, e.g. with sudo)",
+		},
 		"it can't look": {
 			step:   scripted{plans: []steps.Plan{{}}, err: []error{disk}, asked: new(int)},
 			status: schema.Failed, asked: 1, msg: "backup: write /x: no space left on device", err: syscall.ENOSPC,

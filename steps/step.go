@@ -22,6 +22,13 @@ type Step interface {
 	Plan(ctx context.Context, v View) (Plan, error)
 }
 
+// ForAnyUser is a step that can be run without root rights: it says itself what it lacks, or it works on files of the
+// caller's own. Any other step is blocked without them, for it would take what it may not read for what is not there.
+type ForAnyUser interface {
+	Step
+	ForAnyUser()
+}
+
 // View is all that a plan may look at.
 type View struct {
 	// Device is the machine to be migrated, below --root.

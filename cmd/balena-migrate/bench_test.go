@@ -48,7 +48,7 @@ func BenchmarkPrecheckProgram(b *testing.B) {
 }
 
 // buildProgram builds what is shipped (Makefile, BUILD).
-func buildProgram(b *testing.B, dir string) string {
+func buildProgram(b testing.TB, dir string) string {
 	b.Helper()
 	program := filepath.Join(dir, "balena-migrate")
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", program, ".")

@@ -46,6 +46,9 @@ type Step struct{}
 // Name implements steps.Step.
 func (Step) Name() string { return "prepare-image" }
 
+// ForAnyUser implements steps.ForAnyUser: on a controller an image is prepared by whoever works there.
+func (Step) ForAnyUser() {}
+
 // Plan implements steps.Step. Without a fresh stamp it unpacks the beginning of the image, at most up to the end of
 // its boot partition.
 func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {

@@ -59,6 +59,9 @@ func checks() []check {
 	}
 }
 
+// ForAnyUser implements steps.ForAnyUser: missing rights are one of the blockers that are listed.
+func (Step) ForAnyUser() {}
+
 // Plan implements steps.Step: look at everything, ask every question, change nothing.
 func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	plan := steps.Plan{Facts: v.Facts}
