@@ -2,29 +2,19 @@ package configtxt
 
 import (
 	"strings"
+
+	"github.com/balena-community/balena-migrate/stage2/disarm"
 )
 
-// Mark begins a line of ours that was another's: behind it the line stands as it was.
-const Mark = "#balena-migrate: "
-
 // Silence turns every line of a file that names an initramfs into a comment, whatever filter it stands behind (S112).
-// Whether a later line replaces an earlier one, or adds to it, depends on the firmware's age.
+// Whether a later line replaces an earlier one, or adds to it, depends on the firmware's age. disarm.Unmark undoes it.
 func Silence(text string) string {
 	var b strings.Builder
 	for raw := range strings.Lines(text) {
 		if key, _ := split(strings.TrimSpace(raw)); key == "initramfs" || key == "ramfsfile" || key == "ramfsaddr" {
-			b.WriteString(Mark)
+			b.WriteString(disarm.Mark)
 		}
 		b.WriteString(raw)
-	}
-	return b.String()
-}
-
-// Unsilence undoes Silence.
-func Unsilence(text string) string {
-	var b strings.Builder
-	for raw := range strings.Lines(text) {
-		b.WriteString(strings.TrimPrefix(raw, Mark))
 	}
 	return b.String()
 }

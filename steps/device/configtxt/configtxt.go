@@ -144,15 +144,17 @@ func (r *reader) taken() Answer {
 // Decides says whether a setting decides what is started.
 func (l Line) Decides() bool {
 	switch l.Key {
-	case "initramfs", "ramfsfile", "ramfsaddr", "auto_initramfs", "cmdline", "os_prefix", "upstream_kernel":
+	case "kernel", "initramfs", "ramfsfile", "ramfsaddr", "auto_initramfs", "cmdline", "os_prefix", "upstream_kernel":
 		return true
 	}
 	return false
 }
 
-// Start is what the firmware starts beside the kernel. Names are paths on the boot partition, before the prefix.
+// Start is what the firmware starts. Names are paths on the boot partition, before the prefix.
 type Start struct {
 	Prefix string
+	// Kernel is "" when config.txt names none.
+	Kernel string
 	// Initramfs are the files that are joined in memory; nil when none is named.
 	Initramfs []string
 	// Auto says that the one that goes with the kernel's name is taken, if it is there.
@@ -178,6 +180,8 @@ func Resolve(lines []Line) (Start, error) {
 
 func (s *Start) set(l Line) {
 	switch l.Key {
+	case "kernel":
+		s.Kernel = l.Value
 	case "initramfs":
 		name, _, _ := strings.Cut(l.Value, " ")
 		s.Initramfs = strings.Split(name, ",")

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/balena-community/balena-migrate/stage2/disarm"
 )
 
 func files(m map[string]string) func(string) ([]byte, error) {
@@ -136,7 +138,7 @@ func TestArmed(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %+v", model, got, err, want)
 		}
 	}
-	if got := Unsilence(Silence(text)); got != text {
+	if got := disarm.Unmark(Silence(text)); got != text {
 		t.Errorf("undone: %q, want %q", got, text)
 	}
 }
@@ -152,7 +154,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("initramfs a followkernel\n[pi4]\ncmdline=x\n[EDID=1]\nos_prefix=a/\n")
 	f.Add("include config.txt\n[all")
 	f.Fuzz(func(t *testing.T, text string) {
-		if Unsilence(Silence(text)) != text && !strings.Contains(text, Mark) {
+		if disarm.Unmark(Silence(text)) != text && !strings.Contains(text, disarm.Mark) {
 			t.Error("silencing is not undone")
 		}
 		lines, err := Read(files(map[string]string{"config.txt": text}), pi4())
