@@ -82,3 +82,82 @@ func buildBoard(t *testing.T, arch string) (Artifacts, string) {
 	}
 	return art, card
 }
+
+// TestPiMigrates: from Debian on a Raspberry Pi's card to the new system, and back again where stage 2 fails.
+func TestPiMigrates(t *testing.T) {
+	t.Parallel()
+	art, card := buildBoard(t, "arm64")
+	in, err := art.WriteInputs(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	board, err := art.StartBoard(t.Context(), BoardOptions{Dir: t.TempDir(), Card: card, Model: Pi4()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(board.Kill)
+	waitSSH(t, board.VM)
+	config := strings.ReplaceAll(string(Config()), "genericx86-64-ext", "raspberrypi4-64")
+	if err := os.WriteFile(in.ConfigJSON, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, board.VM, "mkdir -p /usr/local/sbin /var/lib/balena-migrate/input")
+	putBinary(t, board.VM, "balena-migrate-linux-arm64")
+	for from, to := range map[string]string{in.Image: "balena.img.gz", in.ConfigJSON: "config.json", in.Definition: "backup.yml"} {
+		if err := board.Put(t.Context(), from, "/var/lib/balena-migrate/input/"+to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const bootFiles = "cd /boot/firmware && find . -type f | sort | xargs sha256sum"
+	before := run(t, board.VM, bootFiles)
+	piComesBack(t, board, "touch -d @0 /root/mark; rm /var/lib/balena-migrate/image.gz", "no such file")
+	if after := run(t, board.VM, bootFiles); after != before {
+		t.Errorf("boot partition before:\n%s\nafter:\n%s", before, after)
+	}
+	from := board.ConsoleSize()
+	piReboots(t, board, "")
+	report, err := board.WaitNewOS(t.Context(), from, BootTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Config.DeviceType != "raspberrypi4-64" || report.Networks() == 0 || report.Backup.Size == 0 || len(report.Errors) > 0 {
+		t.Errorf("the new system found %+v", report)
+	}
+	if err := board.WaitExit(t.Context(), BootTimeout); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// piComesBack arms, breaks and reboots, and wants the old system back with the reason.
+func piComesBack(t *testing.T, board *Board, sabotage, reason string) {
+	t.Helper()
+	id := piReboots(t, board, sabotage)
+	if err := board.WaitNewBoot(t.Context(), id, BootTimeout); err != nil {
+		t.Fatal(err)
+	}
+	s := result(t, board.VM, "/usr/local/sbin/balena-migrate status", piDocument)
+	if s.Stage != "aborted" || !strings.Contains(s.Reason, reason) {
+		t.Errorf("status %s: %q, want aborted with %q", s.Stage, s.Reason, reason)
+	}
+	if line := run(t, board.VM, "cat /proc/cmdline"); strings.Contains(line, "rdinit") {
+		t.Errorf("stage 2's arguments in the old system: %s", line)
+	}
+}
+
+// piReboots arms and reboots; the id is that of the boot which ends.
+func piReboots(t *testing.T, board *Board, sabotage string) string {
+	t.Helper()
+	id, err := board.BootID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res := result(t, board.VM, "/usr/local/sbin/balena-migrate migrate --yes", piDocument); res.Status != "converged" {
+		t.Fatalf("migrate: %s", res.Msg)
+	}
+	run(t, board.VM, "set -e; "+sabotage+"\nsync; /usr/local/sbin/balena-migrate step reboot --json --input - >/dev/null <<'EOF'\n"+piDocument+"\nEOF\n")
+	return id
+}
+
+const piDocument = `{"schema":"migration/1","config":{"image":{"path":"/var/lib/balena-migrate/input/balena.img.gz"},` +
+	`"balena":{"config_json":"/var/lib/balena-migrate/input/config.json"},"backup":{"definition":"/var/lib/balena-migrate/input/backup.yml"},` +
+	`"checks":{"skip":["api","vpn","arch","device-type"]},"reboot":{"delay_s":1}}}`

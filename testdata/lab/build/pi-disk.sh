@@ -51,7 +51,7 @@ root_files() {
 		ln -sf /bin/busybox "$root/sbin/$applet"
 	done
 	ln -sf busybox "$root/bin/sh"
-	mkdir -p "$root/boot/firmware" "$root/proc" "$root/sys" "$root/run" "$root/etc/dropbear" "$root/var/lib/balena-migrate" "$root/srv/app"
+	mkdir -p "$root/srv/db" "$root/usr/local/sbin" "$root/boot/firmware" "$root/proc" "$root/sys" "$root/run" "$root/etc/dropbear" "$root/var/lib/balena-migrate" "$root/srv/app"
 	install -d -m 0700 "$root/root/.ssh"
 	install -m 0600 "$pubkey" "$root/root/.ssh/authorized_keys"
 	chmod 0600 "$root/etc/wpa_supplicant/wpa_supplicant.conf"
