@@ -89,6 +89,14 @@ func (k *fakeKernel) Exec(program string, _ []string) error {
 	panic(errEnded)
 }
 
+func (k *fakeKernel) SwitchRoot(root, init string) error {
+	if k.mounted[root] == "" {
+		k.t.Errorf("switch to %s, where nothing is mounted", root)
+	}
+	k.ended = "switch " + k.mounted[root] + " " + init
+	panic(errEnded)
+}
+
 func (k *fakeKernel) Reboot() error {
 	if len(k.mounted) > 0 {
 		k.t.Errorf("reboot with %v mounted", k.mounted)

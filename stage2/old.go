@@ -157,9 +157,11 @@ func (m *machine) lastWord() {
 	}
 }
 
-// handOver becomes the init of the host's own initramfs. It returns only when there is none.
+// handOver becomes the init of the host's own initramfs, or where it has none, that of the old system. It returns only
+// when there is neither.
 func (m *machine) handOver() {
 	if _, err := m.Stat("/init"); err != nil {
+		m.switchRoot()
 		return
 	}
 	m.log.printf("handing over to the old system's /init")
@@ -175,3 +177,26 @@ func (m *machine) handOver() {
 	m.log.open()
 	m.log.printf("%v", err)
 }
+
+// switchRoot goes on in the old system as its kernel would without an initramfs: on its root, mounted read-only.
+func (m *machine) switchRoot() {
+	if m.plan == nil {
+		return
+	}
+	root, err := m.fileSystem(m.plan.Root.UUID, m.plan.Root.Type)
+	if err == nil {
+		m.log.printf("going on in the old system's %s", oldInit)
+		m.keepLog()
+		m.image, m.backup = nil, nil
+		m.log.close()
+		err = m.kernel.SwitchRoot(root, oldInit)
+		m.log.open()
+	}
+	m.log.printf("%v", err)
+	if err := m.unmountAll(); err != nil {
+		m.log.printf("%v", err)
+	}
+}
+
+// oldInit is what a kernel starts first on its root (Documentation/admin-guide/init.rst).
+const oldInit = "/sbin/init"

@@ -118,6 +118,32 @@ func TestNoOldRootHandsOver(t *testing.T) {
 	}
 }
 
+// A host without an initramfs has no /init: the old system goes on on its own root.
+func TestNoInitSwitchesRoot(t *testing.T) {
+	l := newLab(t)
+	if err := l.h.Remove("/init"); err != nil {
+		t.Fatal(err)
+	}
+	l.h.Put(oldRoot+workDir+"/"+disarm.RecordName, "junk") // not disarmed: a reboot would only lead here again
+	l.start()
+	if want := "switch /dev/vda1 /sbin/init"; l.k.ended != want {
+		t.Errorf("ended by %q, want %q", l.k.ended, want)
+	}
+}
+
+// Where nothing of the old system can be reached, a reboot is all that is left.
+func TestNothingToReturnTo(t *testing.T) {
+	l := newLab(t)
+	if err := l.h.Remove("/init"); err != nil {
+		t.Fatal(err)
+	}
+	l.h.Put("/dev/vda1", "nothing that is known")
+	l.start()
+	if l.k.ended != "reboot" {
+		t.Errorf("ended by %q, want a reboot", l.k.ended)
+	}
+}
+
 func TestNoPlanHandsOver(t *testing.T) {
 	l := newLab(t)
 	l.h.Put(flashplan.Plan, "junk")

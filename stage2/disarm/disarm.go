@@ -25,6 +25,9 @@ const (
 	FenceEnd   = "### END balena-migrate ###"
 )
 
+// Mark begins a line of another's that is switched off while armed: behind it the line stands as it was.
+const Mark = "#balena-migrate: "
+
 // State is a file that is there or not.
 type State struct {
 	Data   []byte
@@ -96,7 +99,7 @@ func without(env *grubenv.Env) []byte {
 }
 
 func restoredText(original, now State) State {
-	text := Unfence(string(now.Data))
+	text := Unmark(Unfence(string(now.Data)))
 	if text == string(original.Data) {
 		return original
 	}
@@ -119,6 +122,15 @@ func Unfence(text string) string {
 		return text
 	}
 	return before + after
+}
+
+// Unmark switches the lines behind a mark on again.
+func Unmark(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.TrimPrefix(line, Mark))
+	}
+	return b.String()
 }
 
 // Sum is the SHA-256 of data in hex.

@@ -50,7 +50,7 @@ func (Step) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
 
 // planArm compares the boot configuration with its armed form.
 func planArm(plan steps.Plan, v steps.View, site boot.Site, backend boot.Backend) (steps.Plan, error) {
-	entry, err := boot.Running(v.Device)
+	entry, err := backend.Running(site)
 	if err != nil {
 		return plan, err
 	}
@@ -63,17 +63,16 @@ func planArm(plan steps.Plan, v steps.View, site boot.Site, backend boot.Backend
 	if err != nil {
 		return plan, err
 	}
-	record := path.Join(v.WorkDir, disarm.RecordName)
-	old, err := disarm.Load(v.Files, record)
+	old, err := disarm.Load(v.Files, path.Join(v.WorkDir, disarm.RecordName))
 	if err != nil {
 		return plan, err
 	}
+	entry.Stage2 = archive
 	files, err := backend.Files(site, entry, originals(v.Device, old))
 	if err != nil {
 		return plan, err
 	}
-	files = append([]boot.File{{Path: boot.Archive, Data: archive, Mode: 0o600, Restore: schema.RestoreRemove}}, files...)
-	if err := addChanges(&plan, v, site, record, old, files); err != nil {
+	if err := addChanges(&plan, v, site, backend.Name(), old, files); err != nil {
 		return plan, err
 	}
 	if len(plan.Changes) == 0 {
@@ -118,8 +117,9 @@ func originals(r host.Reader, rec *schema.Armed) func(string) (disarm.State, err
 }
 
 // addChanges adds the record and then the files, the last of which arms.
-func addChanges(plan *steps.Plan, v steps.View, site boot.Site, record string, old *schema.Armed, files []boot.File) error {
-	rec := &schema.Armed{Schema: schema.ArmedName, Method: "grub", Files: []schema.ArmedFile{}}
+func addChanges(plan *steps.Plan, v steps.View, site boot.Site, method string, old *schema.Armed, files []boot.File) error {
+	record := path.Join(v.WorkDir, disarm.RecordName)
+	rec := &schema.Armed{Schema: schema.ArmedName, Method: method, Files: []schema.ArmedFile{}}
 	var err error
 	if rec.BootID, err = boot.BootID(v.Device); err != nil {
 		return err

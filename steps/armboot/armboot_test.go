@@ -45,7 +45,7 @@ func bootFiles(t *testing.T, h *hosttest.Host) string {
 		}
 		b.WriteString(e.Name() + "\n" + string(data) + "\n")
 	}
-	if _, err := h.Stat(boot.Archive); err == nil {
+	if _, err := h.Stat((boot.Grub{}).Archive(boot.Site{})); err == nil {
 		b.WriteString("archive\n")
 	}
 	return b.String()
@@ -67,7 +67,7 @@ func TestArmThenDisarmLeavesEveryByteAsItWas(t *testing.T) {
 			text, _ := h.ReadFile("/boot/grub/custom.cfg")
 			for _, want := range []string{
 				"linux /boot/vmlinuz-" + hosttest.Release + " 'root=UUID=", "panic=10 rdinit=/balena-stage2",
-				"initrd /boot/initrd.img-" + hosttest.Release + " " + boot.Archive, "--fs-uuid --set=root " + hosttest.RootUUID,
+				"initrd /boot/initrd.img-" + hosttest.Release + " " + boot.Grub{}.Archive(boot.Site{}), "--fs-uuid --set=root " + hosttest.RootUUID,
 			} {
 				if !strings.Contains(strings.ReplaceAll(string(text), "'", ""), strings.ReplaceAll(want, "'", "")) {
 					t.Errorf("custom.cfg lacks %q:\n%s", want, text)

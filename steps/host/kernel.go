@@ -24,6 +24,9 @@ type Kernel interface {
 	OpenDisk(device string) (Disk, error)
 	// Exec replaces this process.
 	Exec(program string, args []string) error
+	// SwitchRoot makes a mounted file system the root, takes /dev, /proc and /sys along, and replaces this process by its
+	// init. It returns only when it failed.
+	SwitchRoot(root, init string) error
 	// Reboot syncs and restarts the machine.
 	Reboot() error
 	// Memory returns n bytes outside the heap, page-aligned, so that they suit direct I/O and cost nothing twice.
@@ -102,6 +105,25 @@ func (Linux) LoadModule(module []byte) error {
 // Exec implements Kernel.
 func (Linux) Exec(program string, args []string) error {
 	return &os.PathError{Op: "exec", Path: program, Err: syscall.Exec(program, args, []string{"HOME=/", "TERM=linux"})}
+}
+
+// SwitchRoot implements Kernel, as switch_root(8) does but for the files that it deletes: they end with the next boot.
+func (k Linux) SwitchRoot(root, init string) error {
+	for _, dir := range []string{"/dev", "/proc", "/sys"} {
+		if err := unix.Mount(dir, root+dir, "", unix.MS_MOVE, ""); err != nil {
+			return &os.PathError{Op: "move", Path: dir, Err: err}
+		}
+	}
+	if err := unix.Chdir(root); err != nil {
+		return &os.PathError{Op: "chdir", Path: root, Err: err}
+	}
+	if err := unix.Mount(root, "/", "", unix.MS_MOVE, ""); err != nil {
+		return &os.PathError{Op: "move", Path: root, Err: err}
+	}
+	if err := unix.Chroot("."); err != nil {
+		return &os.PathError{Op: "chroot", Path: root, Err: err}
+	}
+	return k.Exec(init, []string{init})
 }
 
 // Reboot implements Kernel.

@@ -29,8 +29,11 @@ type moduleTree struct {
 // moduleName is the kernel's name of a module file: no directory, no suffix, dashes as underscores.
 func moduleName(file string) string {
 	base, _, _ := strings.Cut(path.Base(file), ".ko")
-	return strings.ReplaceAll(base, "-", "_")
+	return underscored(base)
 }
+
+// underscored is a module's name or alias as kmod compares them: a dash is an underscore.
+func underscored(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
 // openModules reads the lists of a kernel release. A kernel without modules has none of them.
 func openModules(r host.Reader, release string) (*moduleTree, error) {
@@ -95,7 +98,8 @@ func (t *moduleTree) softdepLine(line string) {
 func (t *moduleTree) aliasLine(line string) {
 	f := strings.Fields(line)
 	if len(f) == 3 && f[0] == "alias" && !strings.ContainsAny(f[1], "*?[") {
-		t.alias[f[1]] = append(t.alias[f[1]], f[2])
+		name := underscored(f[1])
+		t.alias[name] = append(t.alias[name], f[2])
 	}
 }
 
@@ -106,7 +110,7 @@ func (t *moduleTree) order(names []string) ([]string, error) {
 	seen := map[string]bool{}
 	var add func(name string, optional bool) error
 	add = func(name string, optional bool) error {
-		name = strings.ReplaceAll(name, "-", "_")
+		name = underscored(name)
 		if seen[name] || t.builtin[name] {
 			return nil
 		}

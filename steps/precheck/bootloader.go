@@ -3,6 +3,7 @@ package precheck
 import (
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/grubenv"
+	"github.com/balena-community/balena-migrate/steps/device/boot"
 )
 
 // standsAgainst picks the blockers of one check.
@@ -44,6 +45,9 @@ func (l *look) askGrubenv() answer {
 	}
 	if l.backend == nil {
 		return unknown("no boot loader that has a grubenv was recognised")
+	}
+	if l.backend.Name() != (boot.Grub{}).Name() {
+		return pass("not needed: the boot loader is %s", l.backend.Name())
 	}
 	m, _, err := l.site.Locate(grubEnvFile)
 	if err != nil {

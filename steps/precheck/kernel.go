@@ -9,7 +9,6 @@ import (
 
 	"github.com/balena-community/balena-migrate/stage2/blockdev"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
-	"github.com/balena-community/balena-migrate/steps/host"
 )
 
 // kernel is the running kernel, which will start stage 2, and what lies on the disk for it.
@@ -21,15 +20,19 @@ type kernel struct {
 	initrd int64
 }
 
-func readKernel(r host.Reader) kernel {
+// readKernel asks the boot loader's back end; where there is none, it looks where packages put a kernel.
+func readKernel(s boot.Site, backend boot.Backend) kernel {
 	var k kernel
-	if k.release, k.err = boot.Release(r); k.err != nil {
+	if k.release, k.err = boot.Release(s); k.err != nil {
 		return k
 	}
-	if k.entry, k.err = boot.Running(r); k.err != nil || k.entry.Initrd == "" {
+	if backend == nil {
+		backend = boot.Grub{}
+	}
+	if k.entry, k.err = backend.Running(s); k.err != nil || k.entry.Initrd == "" {
 		return k
 	}
-	info, err := r.Stat(k.entry.Initrd)
+	info, err := s.Stat(k.entry.Initrd)
 	if err != nil {
 		k.err = err
 		return k

@@ -47,8 +47,8 @@ func newLook(ctx context.Context, v steps.View) *look {
 	l := &look{View: v}
 	l.os, l.osErr = readOS(v.Device)
 	l.site, l.siteErr = boot.At(v.Device)
-	l.kernel = readKernel(v.Device)
 	l.backend, l.bootBlocked = boot.Find(l.site, v.Config.Boot.Method)
+	l.kernel = readKernel(l.site, l.backend)
 	l.disks = l.readDisks()
 	l.types = devicetype.Detect(v.Device)
 	l.config = l.readConfigJSON()

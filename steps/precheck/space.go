@@ -24,7 +24,11 @@ func (l *look) readSpace() space {
 	if err != nil {
 		return space{err: err}
 	}
-	bootFree, err := freeAt(l.Device, path.Dir(boot.Archive))
+	archiveAt := boot.Grub{}.Archive(l.site)
+	if l.backend != nil {
+		archiveAt = l.backend.Archive(l.site)
+	}
+	bootFree, err := freeAt(l.Device, path.Dir(archiveAt))
 	if err != nil {
 		return space{workFree: work, err: err}
 	}
@@ -38,8 +42,11 @@ func (l *look) readSpace() space {
 	} else {
 		s.workNeed += archive
 	}
-	if exists(l.Device, boot.Archive) {
+	if exists(l.Device, archiveAt) {
 		return s
+	}
+	if l.kernel.entry.Joined {
+		archive += l.kernel.initrd
 	}
 	if l.oneFileSystem() {
 		s.workNeed += archive

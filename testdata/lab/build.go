@@ -48,6 +48,20 @@ func Build(ctx context.Context, log io.Writer, suites ...Suite) (Artifacts, erro
 	return art, err
 }
 
+// BuildBoard makes the card of a board with ARM processors, "arm64" or "armhf", and the new system for it (Image).
+func BuildBoard(ctx context.Context, log io.Writer, arch string) (art Artifacts, card string, err error) {
+	dir, err := cacheDir()
+	if err != nil {
+		return Artifacts{}, "", err
+	}
+	b := builder{dir: dir, log: log}
+	tree := b.make(ctx, "pi-tree.sh", "pi-tree-"+arch, arch)
+	card = b.make(ctx, "pi-disk.sh", "pi-"+arch+".img", tree)
+	art = Artifacts{Dir: dir, Key: filepath.Join(dir, "ssh-key")}
+	art.Image = b.make(ctx, "pi-newos-image.sh", "pi-newos-"+arch+".img", tree)
+	return art, card, b.err
+}
+
 // cacheDir returns the folder of the artefacts; build/cache.sh has the same rule.
 func cacheDir() (string, error) {
 	dir := os.Getenv("BALENA_LAB_DIR")

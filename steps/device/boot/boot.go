@@ -18,8 +18,8 @@ import (
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
-// Archive is where the initramfs of stage 2 lies while armed.
-const Archive = "/boot/balena-migrate.img"
+// archiveName is what the initramfs of stage 2 is called while armed.
+const archiveName = "balena-migrate.img"
 
 // panicTimeout is when the kernel reboots after a panic, in seconds. Debian's default is never: a crash would hang.
 const panicTimeout = 10
@@ -28,10 +28,16 @@ const panicTimeout = 10
 type Backend interface {
 	// Name is the boot method in documents.
 	Name() string
+	// Here says whether this is the boot loader of such a machine, in whatever state.
+	Here(s Site) bool
 	// Check says what stands against this way.
 	Check(s Site) []schema.Blocked
-	// Files lists the files of the boot configuration as they are to be while armed, in the order in which they are
-	// written; original gives a file as it was before arming. The last one arms.
+	// Running returns what started the running system, as far as it is to start stage 2.
+	Running(s Site) (Entry, error)
+	// Archive is where the initramfs of stage 2 lies while armed.
+	Archive(s Site) string
+	// Files lists the files of the boot configuration as they are to be while armed, the initramfs of stage 2 among them,
+	// in the order in which they are written; original gives a file as it was before arming. The last one arms.
 	Files(s Site, e Entry, original func(string) (disarm.State, error)) ([]File, error)
 	// Armed says whether the next boot is ours, by what lies on the disk.
 	Armed(r host.Reader) bool
@@ -58,17 +64,21 @@ type Entry struct {
 	Initrd string
 	Args   []string
 	Debug  bool
+	// Joined says that the back end puts a copy of Initrd into the file of stage 2.
+	Joined bool
+	// Stage2 is the initramfs of stage 2, for Files.
+	Stage2 []byte
 }
 
 // Backends lists the back ends in order of preference.
-func Backends() []Backend { return []Backend{Grub{}} }
+func Backends() []Backend { return []Backend{RaspberryPi{}, Grub{}} }
 
-// Find returns the back end for a method, or for "auto" the first that nothing stands against. Without any, blocked
-// says why, for each.
+// Find returns the back end for a method, or for "auto" the first of the machine's that nothing stands against. Without
+// any, blocked says why, for each.
 func Find(s Site, method string) (Backend, []schema.Blocked) {
 	var blocked []schema.Blocked
 	for _, b := range Backends() {
-		if method != "auto" && method != b.Name() {
+		if method != b.Name() && (method != "auto" || !b.Here(s)) {
 			continue
 		}
 		why := b.Check(s)
@@ -112,8 +122,9 @@ func (s Site) FileSystem(name string) (schema.FileSystem, string, error) {
 	return schema.FileSystem{Device: device, Type: m.Type, UUID: info.UUID, Mount: m.Point}, inside, nil
 }
 
-// Running returns the running kernel, its initramfs and its arguments: what is known to start this machine.
-func Running(r host.Reader) (Entry, error) {
+// packaged returns the running kernel and its initramfs where Debian's packages have them, and its arguments: what is
+// known to start this machine.
+func packaged(r host.Reader) (Entry, error) {
 	release, err := Release(r)
 	if err != nil {
 		return Entry{}, err

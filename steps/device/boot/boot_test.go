@@ -41,7 +41,7 @@ func TestWords(t *testing.T) {
 func TestRunning(t *testing.T) {
 	h := hosttest.Debian(t)
 	h.Put("/proc/cmdline", `BOOT_IMAGE=/boot/vmlinuz root=UUID=1 ro panic=10 rdinit=/balena-stage2 initrd=/x dyndbg="file x +p"`+"\n")
-	e, err := Running(h)
+	e, err := packaged(h)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,13 +53,13 @@ func TestRunning(t *testing.T) {
 	if err := os.Remove(filepath.Join(h.Root(), e.Initrd)); err != nil {
 		t.Fatal(err)
 	}
-	if e, err = Running(h); err != nil || e.Initrd != "" {
+	if e, err = packaged(h); err != nil || e.Initrd != "" {
 		t.Errorf("initramfs %q, %v, want none", e.Initrd, err)
 	}
 	if err := os.Remove(filepath.Join(h.Root(), e.Kernel)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = Running(h); err == nil {
+	if _, err = packaged(h); err == nil {
 		t.Error("a kernel that is gone was found")
 	}
 }
@@ -101,7 +101,7 @@ func TestGrubFiles(t *testing.T) {
 	h.Put("/proc/cmdline", `BOOT_IMAGE=/boot/vmlinuz root=UUID=1 dyndbg="file x +p" a=$(b);c`)
 	h.Put(grubCustom, "menuentry mine {}")
 	h.Put(grubEnv, hosttest.Grubenv("saved_entry=old\n"))
-	e, err := Running(h)
+	e, err := packaged(h)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,14 +110,16 @@ func TestGrubFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != 2 || files[0].Path != grubCustom || files[1].Path != grubEnv || files[1].Restore != schema.RestoreGrubenv {
-		t.Fatalf("files %+v, want custom.cfg, then grubenv, which arms", files)
+	if len(files) != 3 || files[0].Restore != schema.RestoreRemove || files[1].Path != grubCustom || files[2].Path != grubEnv ||
+		files[2].Restore != schema.RestoreGrubenv {
+		t.Fatalf("files %+v, want the archive, custom.cfg, then grubenv, which arms", files)
 	}
+	files = files[1:]
 	custom := string(files[0].Data)
 	for _, want := range []string{
 		"menuentry mine {}\n", " --unrestricted --id " + disarm.EntryID + " {", "search --no-floppy --fs-uuid --set=root " + hosttest.RootUUID,
 		"linux /boot/vmlinuz-" + hosttest.Release + " root=UUID=1 'dyndbg=file x +p' 'a=$(b);c' panic=10 rdinit=/balena-stage2\n",
-		"initrd /boot/initrd.img-" + hosttest.Release + " " + Archive + "\n",
+		"initrd /boot/initrd.img-" + hosttest.Release + " /boot/" + archiveName + "\n",
 	} {
 		if !strings.Contains(custom, want) {
 			t.Errorf("custom.cfg has no %q:\n%s", want, custom)

@@ -30,6 +30,15 @@ type Grub struct{}
 // Name implements Backend.
 func (Grub) Name() string { return "grub" }
 
+// Here implements Backend. A Raspberry Pi may have GRUB behind an EFI firmware of its own; then its firmware is not asked.
+func (Grub) Here(s Site) bool { return !RaspberryPi{}.Here(s) }
+
+// Running implements Backend.
+func (Grub) Running(s Site) (Entry, error) { return packaged(s) }
+
+// Archive implements Backend.
+func (Grub) Archive(Site) string { return "/boot/" + archiveName }
+
 // Check implements Backend.
 func (g Grub) Check(s Site) []schema.Blocked {
 	out := g.checkConfig(s)
@@ -135,6 +144,7 @@ func (g Grub) Files(s Site, e Entry, original func(string) (disarm.State, error)
 		return nil, err
 	}
 	return []File{
+		{Path: g.Archive(s), Data: e.Stage2, Mode: 0o600, Restore: schema.RestoreRemove},
 		{Path: grubCustom, Data: []byte(disarm.Fence(text, entry)), Mode: 0o644, Restore: schema.RestoreFile},
 		{Path: grubEnv, Data: env, Mode: 0o644, Restore: schema.RestoreGrubenv},
 	}, nil
@@ -158,13 +168,13 @@ func (Grub) armedEnv(original func(string) (disarm.State, error)) ([]byte, error
 // entry is the menu entry. It asks for no password even where others do (GRUB manual, "Authentication and authorisation"):
 // nobody would be there to type it. The host's initramfs stays as it is; ours is a second archive beside it, which the
 // kernel unpacks over the first (initramfs buffer format, Documentation/driver-api/early-userspace/buffer-format.rst).
-func (Grub) entry(s Site, e Entry) (string, error) {
+func (g Grub) entry(s Site, e Entry) (string, error) {
 	fsys, kernel, err := s.FileSystem(e.Kernel)
 	if err != nil {
 		return "", err
 	}
 	initrds := []string{}
-	for _, name := range []string{e.Initrd, Archive} {
+	for _, name := range []string{e.Initrd, g.Archive(s)} {
 		if name == "" {
 			continue
 		}

@@ -32,8 +32,8 @@ func Debian(t testing.TB) *Host {
 		"/boot/grub/grub.cfg":                          "if [ \"${next_entry}\" ] ; then\n  set default=\"${next_entry}\"\nfi\nsource $prefix/custom.cfg\n",
 		"/boot/grub/grubenv":                           Grubenv(""),
 		"/lib/modules/" + Release + "/modules.builtin": "kernel/fs/nls/nls_base.ko\n",
-		"/lib/modules/" + Release + "/modules.softdep": "softdep ext4 pre: crc32c\n",
-		"/lib/modules/" + Release + "/modules.alias":   "alias crc32c crc32c_generic\nalias pci:v* virtio_pci\n",
+		"/lib/modules/" + Release + "/modules.softdep": "softdep ext4 pre: crypto-crc32c\n",
+		"/lib/modules/" + Release + "/modules.alias":   "alias crypto-crc32c crc32c_generic\nalias pci:v* virtio_pci\n",
 		"/lib/modules/" + Release + "/modules.dep":     modulesDep,
 	})
 	for line := range strings.SplitSeq(strings.TrimSpace(modulesDep), "\n") {

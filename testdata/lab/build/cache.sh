@@ -22,6 +22,14 @@ die() {
 	exit 1
 }
 
+# ssh_key: makes the lab's own key pair, $key and $key.pub.
+ssh_key() {
+	(
+		flock 9
+		[ -e "$key.pub" ] || ssh-keygen -q -t ed25519 -N '' -C balena-migrate-lab -f "$key"
+	) 9>"$key.lock"
+}
+
 # need_root: file ownership, chroot and loop devices need it.
 need_root() { [ "$(id -u)" = 0 ] || die "${0##*/} needs root, found uid $(id -u): run it through sudo"; }
 

@@ -54,14 +54,6 @@ build() {
 	rm "$image.core"
 }
 
-# ssh_key makes the lab's own key pair.
-ssh_key() {
-	(
-		flock 9
-		[ -e "$key.pub" ] || ssh-keygen -q -t ed25519 -N '' -C balena-migrate-lab -f "$key"
-	) 9>"$key.lock"
-}
-
 need_root
 key=$(lab_dir)/ssh-key
 if [ "${1:-}" = --populate ]; then

@@ -4,7 +4,7 @@
 set -euo pipefail
 packages=(
 	mmdebstrap debian-archive-keyring          # guest-tree.sh
-	qemu-system-x86 qemu-utils openssh-client  # the machines
+	qemu-system-x86 qemu-system-arm qemu-utils device-tree-compiler openssh-client # the machines
 	fdisk e2fsprogs dosfstools mtools mount    # partition tables, ext4, FAT, loop devices
 	util-linux kmod cpio gzip xz-utils openssl # mount namespaces, modules, initramfs, payload
 )
