@@ -3,6 +3,7 @@ package flashplan
 import (
 	"errors"
 	"io/fs"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -59,7 +60,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := Load(hosttest.New(t, map[string]string{Plan: string(data)}))
-	if err != nil || got.Image != plan.Image || got.Disk != plan.Disk {
+	if err != nil || !reflect.DeepEqual(got.Image, plan.Image) || got.Disk != plan.Disk {
 		t.Errorf("%+v, %v; want what was written", got, err)
 	}
 	if _, err := Load(hosttest.New(t, nil)); !errors.Is(err, fs.ErrNotExist) {
