@@ -13,10 +13,13 @@ import (
 // where it is. btrfs tells offsets in a space of its own, f2fs moves blocks when it cleans up.
 var mappable = []string{"ext2", "ext3", "ext4", "xfs"} //nolint:gochecknoglobals // a table
 
+// Mappable says whether Extents can tell where files of a type of file system lie.
+func Mappable(fstype string) bool { return slices.Contains(mappable, fstype) }
+
 // Extents lists where a file lies on the whole disk: what can be read there, in the file's order. name is a path below
 // r, on a mounted partition of that kernel name and type. Of what is left out and is no hole, doubts says why.
 func Extents(r host.Reader, name, partition, fstype string) (list []schema.Extent, doubts string, err error) {
-	if !slices.Contains(mappable, fstype) {
+	if !Mappable(fstype) {
 		return nil, "", fmt.Errorf("file system %s: expected one that tells where files lie, such as ext4", fstype)
 	}
 	start, err := Start(r, partition)
