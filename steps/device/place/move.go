@@ -62,7 +62,7 @@ func (m Move) Run(ctx context.Context, h host.Host) error {
 	}
 	size := info.Size()
 	now := m.Look(size)
-	if now.Held == 0 {
+	if now.Held < worth {
 		return nil
 	}
 	space, err := h.Space(m.Name)

@@ -104,11 +104,14 @@ func (f File) Movable() bool {
 	return err == nil && blockdev.Mappable(fstype)
 }
 
+// worth is how much memory is worth a copy of a file, in bytes.
+const worth = 256 << 10
+
 // Settled compares where the file lies now with what was recorded after a move, nil for none. When nothing is to be gained
 // by another move, it returns the placement with the reason on record.
 func (f File) Settled(size int64, record *schema.Placement) (now *schema.Placement, settled bool) {
 	now = f.Look(size)
-	if now.Held == 0 {
+	if now.Held < worth {
 		return now, true
 	}
 	if record == nil || record.Written != now.Written || now.Held > record.Held {

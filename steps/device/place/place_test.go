@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,7 +16,6 @@ import (
 	"github.com/balena-community/balena-migrate/stage2/disarm"
 	"github.com/balena-community/balena-migrate/stage2/inplace"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
-	"github.com/balena-community/balena-migrate/steps/host"
 	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 )
 
@@ -29,38 +27,11 @@ type disk struct {
 	size  int64
 }
 
-const partStart = 1 << 20
-
 // newDisk needs root, for the loop device and the mount.
 func newDisk(t *testing.T, mib int, mke2fs ...string) disk {
 	t.Helper()
 	h := hosttest.Debian(t)
-	d := disk{Host: h, t: t, image: filepath.Join(t.TempDir(), "disk"), size: int64(mib) << 20}
-	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(d.image, d.size); err != nil {
-		t.Fatal(err)
-	}
-	d.exec("mke2fs", append(append([]string{"-q", "-F", "-t", "ext4", "-E", fmt.Sprint("offset=", partStart)}, mke2fs...),
-		d.image, fmt.Sprint((d.size-partStart)>>10)+"K")...)
-	h.Put("/data/x", "")
-	if err := os.Remove(filepath.Join(h.Root(), "/data/x")); err != nil {
-		t.Fatal(err)
-	}
-	point := filepath.Join(h.Root(), "data")
-	d.exec("mount", "-o", fmt.Sprintf("loop,offset=%d", partStart), d.image, point)
-	t.Cleanup(func() { d.exec("umount", point) })
-	h.Put("/sys/devices/pci0000:00/0000:00:03.0/virtio1/block/vda/vda1/start", fmt.Sprintln(partStart/512))
-	h.Put("/proc/self/mountinfo", "22 1 254:1 / / rw - ext4 /dev/vda1 rw\n23 22 254:1 / /data rw - ext4 /dev/vda1 rw\n")
-	return d
-}
-
-func (d disk) exec(name string, args ...string) {
-	d.t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		d.t.Fatalf("%s %v: %v\n%s", name, args, err, out)
-	}
+	return disk{Host: h, t: t, image: h.Ext4("/data", mib, mke2fs...), size: int64(mib) << 20}
 }
 
 // file describes a file below /data for a flash of so many MiB.
@@ -144,10 +115,10 @@ func TestHolesAndUnwrittenAreHeld(t *testing.T) {
 	if err := d.Remove("/data/junk"); err != nil {
 		t.Fatal(err)
 	}
-	d.exec("sync")
+	d.Exec("sync")
 	name := filepath.Join(d.Root(), "data", "sparse")
-	d.exec("truncate", "-s", "12M", name)
-	d.exec("fallocate", "-o", "4M", "-l", "4M", name)
+	d.Exec("truncate", "-s", "12M", name)
+	d.Exec("fallocate", "-o", "4M", "-l", "4M", name)
 	data := make([]byte, 12<<20)
 	copy(data[9<<20:], bytes.Repeat([]byte("x"), 1<<20))
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
@@ -220,29 +191,25 @@ func (d disk) wantNothingLeft(want ...string) {
 // gets away.
 func TestMoveOnANearlyFullDisk(t *testing.T) {
 	for _, c := range []struct {
-		name             string
-		fill             int // MiB of other files, made after the file itself
-		file, keep       int // MiB
-		moved, unmovable bool
+		name  string
+		other int   // MiB of other files
+		keep  int64 // MiB
+		want  string
 	}{
-		{name: "no room for a copy", fill: 70, file: 20, keep: 10, unmovable: true},
-		{name: "room, but not beyond", fill: 60, file: 10, keep: 5, unmovable: true},
+		{"no room for a copy", 80, 10, "no room for a second copy"},
+		{"room for a copy, but not with what has to stay free", 60, 25, "no room for a second copy"},
+		{"room, but not beyond", 60, 5, "no better place"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDisk(t, 128)
-			data := d.put("/data/image.gz", c.file<<20)
-			d.exec("fallocate", "-l", fmt.Sprint(c.fill<<20), filepath.Join(d.Root(), "data", "other"))
-			written := int64(128)
-			if c.moved {
-				written = 40
-			}
-			f := d.file("/data/image.gz", written)
+			data := d.put("/data/image.gz", 20<<20)
+			d.Exec("fallocate", "-l", fmt.Sprint(c.other<<20), filepath.Join(d.Root(), "data", "other"))
+			f := d.file("/data/image.gz", 128)
 			before := f.Look(int64(len(data)))
-			err := d.move(f, data, int64(c.keep)<<20)
-			if c.unmovable != errors.Is(err, ErrStays) {
-				t.Errorf("got %v", err)
+			if err := d.move(f, data, c.keep<<20); !errors.Is(err, ErrStays) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
 			}
-			if after := f.Look(int64(len(data))); *after != *before {
+			if after := f.Look(int64(len(data))); *after != *before || after.Held != int64(len(data)) {
 				t.Errorf("%+v, was %+v", after, before)
 			}
 			d.wantNothingLeft("image.gz", "lost+found", "other")
@@ -250,6 +217,28 @@ func TestMoveOnANearlyFullDisk(t *testing.T) {
 				t.Error("the file is not what it was")
 			}
 		})
+	}
+}
+
+// Where there is not room for all of it beyond, the part that fits goes there, and only the rest is held.
+func TestMoveInPart(t *testing.T) {
+	d := newDisk(t, 128, "-m", "0", "-O", "^has_journal")
+	data := d.put("/data/image.gz", 30<<20)
+	f := d.file("/data/image.gz", 112)
+	if err := d.move(f, data, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	p := f.Look(int64(len(data)))
+	if p.InPlace < 8<<20 || p.Held == 0 || p.InPlace+p.Held != int64(len(data)) || p.Note == "" {
+		t.Errorf("placement %+v", p)
+	}
+	t.Logf("%+v", p)
+	d.wantOnDisk(f, data)
+	if _, settled := f.Settled(int64(len(data)), p); !settled {
+		t.Error("it would be moved again and again")
+	}
+	if _, settled := f.Settled(int64(len(data)), &schema.Placement{Written: p.Written, InPlace: p.InPlace + 1, Held: p.Held - 1}); settled {
+		t.Error("it lies worse than it did, and is not moved")
 	}
 }
 
@@ -286,7 +275,7 @@ func TestMoveKeepsSpaceFree(t *testing.T) {
 		t.Fatalf("ballast %v, %v", all, err)
 	}
 	for _, e := range all {
-		if partStart+e.Physical >= f.Written {
+		if hosttest.PartStart+e.Physical >= f.Written {
 			t.Errorf("ballast beyond: %+v", e)
 		}
 	}
@@ -321,13 +310,5 @@ func TestElsewhere(t *testing.T) {
 	f = d.file("/data/f", 0)
 	if p := f.Look(1 << 20); f.Movable() || p.Held != 1<<20 || !strings.Contains(p.Note, "btrfs") {
 		t.Errorf("placement %+v", p)
-	}
-}
-
-// Extents of other kinds than plain ones are named.
-func TestDoubts(t *testing.T) {
-	var e host.Extent
-	if e.Doubt() != "" || !e.Allocated() {
-		t.Errorf("a plain extent: %q", e.Doubt())
 	}
 }
