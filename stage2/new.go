@@ -68,6 +68,7 @@ func (m *machine) flash(ctx context.Context) error {
 		return err
 	}
 	m.log.printf("read back and compared in %.1f s", time.Since(start).Seconds())
+	m.noteMemory()
 	return nil
 }
 

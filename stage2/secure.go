@@ -60,6 +60,13 @@ func (m *machine) checkMemory(context.Context) error {
 	return nil
 }
 
+// noteMemory leaves in the log how close it was.
+func (m *machine) noteMemory() {
+	if _, free, err := m.memory(); err == nil {
+		m.log.printf("memory: %d MiB are still available", free>>20)
+	}
+}
+
 // memory reads MemTotal and MemAvailable (proc_meminfo(5)), in bytes.
 func (m *machine) memory() (total, free int64, err error) {
 	data, err := m.ReadFile("/proc/meminfo")
@@ -147,6 +154,7 @@ func (m *machine) verify(ctx context.Context) error {
 			return err
 		}
 	}
+	m.noteMemory()
 	return m.knows("vfat", "ext4")
 }
 

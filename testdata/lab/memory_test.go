@@ -102,7 +102,7 @@ func wantLog(t *testing.T, vm *VM, from int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`memory: \d+ MiB available of \d+.*`, `image: \d+ MiB stay in place on the disk, 0 MiB are held.*`, `written: .*`, `read back and .*`} {
+	for _, want := range []string{`memory: \d+ MiB available of \d+.*`, `image: \d+ MiB stay in place on the disk, 0 MiB are held.*`, `memory: \d+ MiB are still.*`, `written: .*`, `read back and [^$]*still available`} {
 		if line := regexp.MustCompile(want).FindString(text); line == "" {
 			t.Errorf("stage 2 did not say %q", want)
 		} else {
