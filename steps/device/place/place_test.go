@@ -48,10 +48,7 @@ func (d disk) file(name string, written int64) File {
 func (d disk) put(name string, n int) []byte {
 	d.t.Helper()
 	data := make([]byte, n)
-	src := rand.New(rand.NewPCG(uint64(n), 7))
-	for i := range data {
-		data[i] = byte(src.Uint32())
-	}
+	_, _ = rand.NewChaCha8([32]byte{byte(n)}).Read(data) // never fails
 	d.Put(name, string(data))
 	return data
 }
