@@ -41,6 +41,11 @@ type OSFacts struct {
 type MemoryFacts struct {
 	Total int64 `json:"total_bytes"`
 	Need  int64 `json:"need_bytes"`
+	// Held is the part of Need that holds the image and the backup; InPlace is what is read from the disk instead.
+	Held    int64 `json:"held_bytes,omitempty"`
+	InPlace int64 `json:"in_place_bytes,omitempty"`
+	// Alone says that stage 2 is started without the host's own initramfs.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // Check is the outcome of one of precheck's checks: pass, warn, block or skip.
@@ -70,13 +75,32 @@ type FileSystem struct {
 	Mount  string `json:"mount"`
 }
 
-// FileRef finds a file again from an initramfs: by file system and by the path inside that file system.
+// FileRef finds a file again from an initramfs: by file system and by the path inside that file system. Extents are the
+// parts that are read from the disk to be flashed, in the file's order; the rest is held in memory.
 type FileRef struct {
-	FSUUID string `json:"fs_uuid"`
-	FSType string `json:"fs_type"`
-	Path   string `json:"path"`
-	Size   int64  `json:"size_bytes"`
-	SHA256 string `json:"sha256"`
+	FSUUID  string   `json:"fs_uuid"`
+	FSType  string   `json:"fs_type"`
+	Path    string   `json:"path"`
+	Size    int64    `json:"size_bytes"`
+	SHA256  string   `json:"sha256"`
+	Extents []Extent `json:"extents,omitempty"`
+}
+
+// Extent is a run of a file's bytes and where it lies on the whole disk, all in bytes.
+type Extent struct {
+	Logical    int64 `json:"logical"`
+	DiskOffset int64 `json:"disk_offset"`
+	Length     int64 `json:"length"`
+}
+
+// Placement is where a file lies that stage 2 needs. Written is the part of the disk, from its beginning, that the flash
+// writes: InPlace bytes of the file lie beyond it and are read there, Held bytes are taken into memory before. Note says
+// why some are held, empty when none are.
+type Placement struct {
+	Written int64  `json:"written_bytes"`
+	InPlace int64  `json:"in_place_bytes"`
+	Held    int64  `json:"held_bytes"`
+	Note    string `json:"note"`
 }
 
 // ImageFacts is the image ready to be flashed. Path and Index are in the work dir.
@@ -92,6 +116,8 @@ type ImageFacts struct {
 	Table        string `json:"table"`
 	DeviceType   string `json:"device_type"`
 	Arch         string `json:"arch"`
+	// Placement is where Path lies on the disk, nil while the disk is not known.
+	Placement *Placement `json:"placement,omitempty"`
 }
 
 // NetworkFacts lists the connection files that go along; they hold keys and lie 0600 in the work dir.
@@ -116,6 +142,8 @@ type BackupFacts struct {
 	SHA256  string   `json:"sha256"`
 	Volumes []string `json:"volumes"`
 	Files   int64    `json:"files"`
+	// Placement is where Path lies on the disk, nil while that does not matter yet.
+	Placement *Placement `json:"placement,omitempty"`
 }
 
 // InitramfsFacts is the archive that starts stage 2.
@@ -126,6 +154,11 @@ type InitramfsFacts struct {
 	KernelRelease string   `json:"kernel_release"`
 	Modules       []string `json:"modules"`
 	MemoryNeed    int64    `json:"memory_need_bytes"`
+	// Held and InPlace are the bytes of image and backup that stage 2 holds in memory, and that it reads from the disk.
+	Held    int64 `json:"held_bytes,omitempty"`
+	InPlace int64 `json:"in_place_bytes,omitempty"`
+	// Alone says that memory is too short for the host's own initramfs beside this one.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // BootFacts is the state of the boot loader.

@@ -24,6 +24,8 @@ type FlashPlan struct {
 	ConfigJSON ArchiveFile   `json:"config_json"`
 	Networks   []ArchiveFile `json:"networks"`
 	Stage2     Stage2Config  `json:"stage2"`
+	// Alone says that there is no initramfs of the host's beside this one, and so no /init to come back by.
+	Alone bool `json:"alone,omitempty"`
 	// KernelRelease is what the modules were built for.
 	KernelRelease string `json:"kernel_release"`
 }

@@ -23,22 +23,24 @@ import (
 )
 
 const (
-	oldRoot = "/parts/vda1" // what is mounted from /dev/vda1 before the flash
+	oldRoot = "/dev/parts/vda1" // what is mounted from /dev/vda1 before the flash
 	workDir = "/var/lib/balena-migrate"
 	secret  = "canary-api-key"
 )
 
-// fakeKernel mounts by links into /parts, counts time by itself, and keeps the disk in a file.
+// fakeKernel mounts by links into /dev/parts, counts time by itself, and keeps the disk in a file.
 type fakeKernel struct {
-	t        *testing.T
-	h        *hosttest.Host
-	clock    time.Duration
-	mounted  map[string]string // point → device
-	ended    string            // how the process ended: reboot or exec
-	flashed  bool
-	openErr  error
-	writeErr func(off int64) error
-	modules  int
+	t       *testing.T
+	h       *hosttest.Host
+	clock   time.Duration
+	mounted map[string]string // point → device
+	ended   string            // how the process ended: reboot or exec
+	flashed bool
+	openErr error
+	// rawErr fails OpenRaw, readErr every read beyond the written area.
+	rawErr, readErr error
+	writeErr        func(off int64) error
+	modules         int
 }
 
 // errLost makes a write vanish.
@@ -51,7 +53,7 @@ func (k *fakeKernel) Mount(source, target, _, _ string, _ bool) error {
 	if !strings.HasPrefix(source, "/dev/") {
 		return nil
 	}
-	part := "/parts/" + path.Base(source)
+	part := "/dev/parts/" + path.Base(source)
 	if k.flashed {
 		part += "-new"
 	}
@@ -120,6 +122,30 @@ func (k *fakeKernel) OpenDisk(device string) (host.Disk, error) {
 	return &fakeDisk{File: f, k: k}, err
 }
 
+func (k *fakeKernel) OpenRaw(device string) (host.RawReader, error) {
+	if k.rawErr != nil {
+		return nil, k.rawErr
+	}
+	f, err := os.Open(filepath.Join(k.h.Root(), device))
+	return rawDisk{f, k}, err
+}
+
+// rawDisk is a disk as O_DIRECT reads it.
+type rawDisk struct {
+	*os.File
+	k *fakeKernel
+}
+
+func (d rawDisk) ReadAt(p []byte, off int64) (int, error) {
+	if d.k.readErr != nil {
+		return 0, d.k.readErr
+	}
+	if off%512 != 0 || len(p)%512 != 0 {
+		d.k.t.Errorf("read of %d bytes at %d: not in sectors", len(p), off)
+	}
+	return d.File.ReadAt(p, off)
+}
+
 // fakeDisk is a disk in a file. When its table is read again, the new system's partitions appear.
 type fakeDisk struct {
 	*os.File
@@ -157,7 +183,7 @@ func (d *fakeDisk) RereadTable() error {
 			h.Link("/sys/class/block/"+name, "../../devices/pci0000:00/0000:00:03.0/virtio1/block/vda/"+name)
 		}
 		h.Put("/dev/"+name, string(hosttest.Superblock(d.k.t, "22222222-2222-4333-8444-55555555555"+fmt.Sprint(i), label)))
-		h.Put("/parts/"+name+"-new/lost+found/x", "")
+		h.Put("/dev/parts/"+name+"-new/lost+found/x", "")
 	}
 	d.k.flashed = true
 	return nil
@@ -174,6 +200,12 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	return newLabOf(t, func([]byte) {})
+}
+
+// newLabOf changes the image.
+func newLabOf(t *testing.T, change func(image []byte)) *lab {
+	t.Helper()
 	h := hosttest.Debian(t)
 	l := &lab{h: h, k: &fakeKernel{t: t, h: h, mounted: map[string]string{}}, boot: map[string]string{}}
 	for _, name := range []string{"grub.cfg", "grubenv"} {
@@ -183,7 +215,7 @@ func newLab(t *testing.T) *lab {
 	}
 	h.Put("/init", "")
 	l.arm(t)
-	l.plan(t)
+	l.plan(t, change)
 	l.machine = newMachine(h, l.k, "test")
 	return l
 }
@@ -224,7 +256,7 @@ func put(t *testing.T, h *hosttest.Host, name string, doc any) {
 }
 
 // plan leaves what prepare-image and build-initramfs leave: an image with zeros in it, and its plan.
-func (l *lab) plan(t *testing.T) {
+func (l *lab) plan(t *testing.T, change func(image []byte)) {
 	t.Helper()
 	l.image = make([]byte, 9<<20+512)
 	src := rand.New(rand.NewPCG(1, 2))
@@ -233,6 +265,9 @@ func (l *lab) plan(t *testing.T) {
 			l.image[i] = byte(src.Uint32())
 		}
 	}
+	table := hosttest.MBR((8 << 20) / 512)
+	copy(l.image[446:512], table[446:])
+	change(l.image)
 	var gz bytes.Buffer
 	index, err := flashimage.Encode(context.Background(), &gz, bytes.NewReader(l.image), flashimage.Options{Workers: 2})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/balena-community/balena-migrate/stage2/blockdev"
 	"github.com/balena-community/balena-migrate/stage2/flashimage"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
+	"github.com/balena-community/balena-migrate/stage2/inplace"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -32,8 +33,10 @@ type machine struct {
 	mounts    []mount            // mountOld and what else is needed, in order
 	disarmed  bool               // disarm
 	disk      schema.Disk        // findDisk: the disk as it is named now
-	image     []byte             // secure
-	backup    []byte             // secure
+	written   int64              // secure: how much of the disk the flash writes, from its beginning
+	image     *inplace.Reader    // secure
+	backup    *inplace.Reader    // secure
+	beyond    *inplace.Disk      // secure: the disk for reading, nil when nothing is read in place
 	img       *flashimage.Reader // secure
 	buffers   [][]byte           // flash
 	target    host.Disk          // release, until findPartitions
@@ -48,8 +51,8 @@ type machine struct {
 
 // mount is a mounted file system.
 type mount struct {
-	uuid, point string
-	writable    bool
+	uuid, point, device string
+	writable            bool
 }
 
 func newMachine(h host.Host, k host.Kernel, version string) *machine {
@@ -122,8 +125,18 @@ func (m *machine) fileSystem(uuid, fstype string) (string, error) {
 	if err := m.kernel.Mount("/dev/"+device, point, fstype, fatQuiet(fstype), true); err != nil {
 		return "", err
 	}
-	m.mounts = append(m.mounts, mount{uuid: uuid, point: point})
+	m.mounts = append(m.mounts, mount{uuid: uuid, point: point, device: device})
 	return point, nil
+}
+
+// deviceOf is the kernel name of the partition with a mounted file system, "" for none.
+func (m *machine) deviceOf(uuid string) string {
+	for _, mt := range m.mounts {
+		if mt.uuid == uuid {
+			return mt.device
+		}
+	}
+	return ""
 }
 
 // waitFor returns the kernel name of the partition that holds a file system.

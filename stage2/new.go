@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"regexp"
 	"runtime"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/blockdev"
+	"github.com/balena-community/balena-migrate/stage2/disarm"
 	"github.com/balena-community/balena-migrate/stage2/flash"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
 )
@@ -66,6 +68,7 @@ func (m *machine) flash(ctx context.Context) error {
 		return err
 	}
 	m.log.printf("read back and compared in %.1f s", time.Since(start).Seconds())
+	m.noteMemory()
 	return nil
 }
 
@@ -122,16 +125,18 @@ func (m *machine) closeTarget() {
 // configure puts config.json and the networks on the boot partition. Without them the device is out of reach, so they
 // are read back from the disk, and anything less is a failure (D5).
 func (m *machine) configure(context.Context) error {
-	files := map[string][]byte{}
+	files := map[string]content{}
 	config, err := m.archived(m.plan.ConfigJSON)
 	if err != nil {
 		return err
 	}
-	files["config.json"] = config
+	files["config.json"] = inline(config)
 	for _, n := range m.plan.Networks {
-		if files[path.Join("system-connections", n.Name)], err = m.archived(n); err != nil {
+		data, err := m.archived(n)
+		if err != nil {
 			return err
 		}
+		files[path.Join("system-connections", n.Name)] = inline(data)
 	}
 	return m.put(m.boot, files)
 }
@@ -141,7 +146,7 @@ func (m *machine) writeData(context.Context) error {
 	if m.plan.Backup == nil {
 		return nil
 	}
-	return m.put(m.data, map[string][]byte{"backup.tgz": m.backup})
+	return m.put(m.data, map[string]content{"backup.tgz": {size: m.backup.Size(), sha256: m.plan.Backup.SHA256, from: m.backup}})
 }
 
 // report leaves the outcome and the log on the new system (F13).
@@ -151,18 +156,25 @@ func (m *machine) report(context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.put(m.data, map[string][]byte{flashplan.NewOutcome: data, flashplan.NewLog: m.log.bytes()})
+	return m.put(m.data, map[string]content{flashplan.NewOutcome: inline(data), flashplan.NewLog: inline(m.log.bytes())})
+}
+
+// content is a file of the new system; sha256 is what a fresh mount must show of it, in hex.
+type content struct {
+	size   int64
+	sha256 string
+	from   io.ReaderAt
+}
+
+func inline(data []byte) content {
+	return content{size: int64(len(data)), sha256: disarm.Sum(data), from: bytes.NewReader(data)}
 }
 
 // put writes files to a partition and compares what a fresh mount then shows.
-func (m *machine) put(p partition, files map[string][]byte) error {
+func (m *machine) put(p partition, files map[string]content) error {
 	err := m.with(p, false, func(point string) error {
-		for name, data := range files {
-			full := path.Join(point, name)
-			if err := m.MkdirAll(path.Dir(full), 0o755); err != nil {
-				return err
-			}
-			if err := m.WriteFile(full, data, 0o600); err != nil {
+		for name, c := range files {
+			if err := m.write(path.Join(point, name), c); err != nil {
 				return err
 			}
 		}
@@ -173,17 +185,46 @@ func (m *machine) put(p partition, files map[string][]byte) error {
 	}
 	return m.with(p, true, func(point string) error {
 		for name, want := range files {
-			got, err := m.ReadFile(path.Join(point, name))
-			if err != nil {
-				return err
+			if err := m.holds(path.Join(point, name), want); err != nil {
+				return fmt.Errorf("%s on %s: %w", name, p.name, err)
 			}
-			if !bytes.Equal(got, want) {
-				return fmt.Errorf("%s on %s: not what was written to it", name, p.name)
-			}
-			m.log.printf("%s: %s, %d bytes, in place", p.name, name, len(want))
+			m.log.printf("%s: %s, %d bytes, in place", p.name, name, want.size)
 		}
 		return nil
 	})
+}
+
+// write gives a file its content, at once or not at all.
+func (m *machine) write(name string, c content) error {
+	if err := m.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	out, err := m.Create(name, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{out}, io.NewSectionReader(c.from, 0, c.size), make([]byte, 64<<10)); err != nil {
+		return err
+	}
+	return out.Commit()
+}
+
+// holds compares a file with what it should hold.
+func (m *machine) holds(name string, c content) error {
+	f, err := m.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	got, err := sum(f)
+	if err != nil {
+		return err
+	}
+	if got != c.sha256 {
+		return fmt.Errorf("SHA-256 %s, expected %s: not what was written to it", got, c.sha256)
+	}
+	return nil
 }
 
 // with mounts a partition of the new system for the time of an act.
@@ -222,7 +263,7 @@ func (m *machine) restart() {
 func (m *machine) strand(phase string, cause error) {
 	m.outcome.Verdict, m.outcome.Phase, m.outcome.Reason = schema.OutcomeStranded, phase, cause.Error()
 	if data, err := schema.Encode(m.outcome); err == nil && m.data.name != "" {
-		if err := m.put(m.data, map[string][]byte{flashplan.NewOutcome: data, flashplan.NewLog: m.log.bytes()}); err != nil {
+		if err := m.put(m.data, map[string]content{flashplan.NewOutcome: inline(data), flashplan.NewLog: inline(m.log.bytes())}); err != nil {
 			m.log.printf("leave the outcome: %v", err)
 		}
 	}

@@ -166,7 +166,6 @@ func (m *machine) handOver() {
 	}
 	m.log.printf("handing over to the old system's /init")
 	m.keepLog()
-	m.image, m.backup = nil, nil
 	m.log.close()
 	for _, point := range []string{"/sys", "/proc", "/dev"} {
 		if err := m.kernel.Unmount(point); err != nil {

@@ -1,16 +1,13 @@
 package stage2
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"runtime"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/blockdev"
@@ -18,6 +15,7 @@ import (
 	"github.com/balena-community/balena-migrate/stage2/flash"
 	"github.com/balena-community/balena-migrate/stage2/flashimage"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
+	"github.com/balena-community/balena-migrate/stage2/inplace"
 )
 
 // findDisk compares the disk that holds the old system with the plan: serial number, size and table, never the name.
@@ -39,21 +37,34 @@ func (m *machine) findDisk(context.Context) error {
 	return nil
 }
 
-// checkMemory compares what is free with what will be held, before anything is taken.
+// checkMemory compares what is free with what will be held, before anything is taken. When it is too little, the host's
+// own initramfs makes way.
 func (m *machine) checkMemory(context.Context) error {
+	need := flashplan.Need(m.plan, runtime.NumCPU())
+	keep := m.plan.Stage2.MinFreeMB << 20
 	total, free, err := m.memory()
+	if err == nil && free < need+keep && !m.plan.Alone {
+		m.log.printf("memory: %d MiB available, %d MiB needed: removing the old system's initramfs from memory", free>>20, (need+keep)>>20)
+		m.shed()
+		total, free, err = m.memory()
+	}
 	if err != nil {
 		return err
 	}
 	m.outcome.MemoryTotal, m.outcome.MemoryFree = total, free
-	need := flashplan.Need(m.plan, runtime.NumCPU())
-	keep := m.plan.Stage2.MinFreeMB << 20
-	m.log.printf("memory: %d MiB available, %d MiB needed, %d MiB to stay free", free>>20, need>>20, keep>>20)
+	m.log.printf("memory: %d MiB available of %d, %d MiB needed, %d MiB to stay free", free>>20, total>>20, need>>20, keep>>20)
 	if free < need+keep {
 		return fmt.Errorf("memory: %d MiB are available, %d MiB are needed: %d MiB to hold the image and to work, %d MiB to stay free (stage2.min_free_mb)",
 			free>>20, (need+keep)>>20, need>>20, keep>>20)
 	}
 	return nil
+}
+
+// noteMemory leaves in the log how close it was.
+func (m *machine) noteMemory() {
+	if _, free, err := m.memory(); err == nil {
+		m.log.printf("memory: %d MiB are still available", free>>20)
+	}
 }
 
 // memory reads MemTotal and MemAvailable (proc_meminfo(5)), in bytes.
@@ -78,9 +89,13 @@ func (m *machine) memory() (total, free int64, err error) {
 	return values["MemTotal:"], values["MemAvailable:"], nil
 }
 
-// secure takes the image and the backup into memory.
+// secure takes into memory what of the image and the backup the flash would overwrite.
 func (m *machine) secure(context.Context) error {
-	var err error
+	index, err := m.index()
+	if err != nil {
+		return err
+	}
+	m.written = inplace.Written(index.RawSize)
 	if m.image, err = m.fetch("image", m.plan.Image); err != nil {
 		return err
 	}
@@ -89,11 +104,7 @@ func (m *machine) secure(context.Context) error {
 			return err
 		}
 	}
-	index, err := m.index()
-	if err != nil {
-		return err
-	}
-	m.img, err = flashimage.NewReader(bytes.NewReader(m.image), index)
+	m.img, err = flashimage.NewReader(m.image, index)
 	return err
 }
 
@@ -119,51 +130,23 @@ func (m *machine) archived(f schema.ArchiveFile) ([]byte, error) {
 	return data, nil
 }
 
-// fetch reads a file of the old system into memory.
-func (m *machine) fetch(what string, ref schema.FileRef) ([]byte, error) {
-	point, err := m.fileSystem(ref.FSUUID, ref.FSType)
-	if err != nil {
-		return nil, err
-	}
-	f, err := m.Open(path.Join(point, ref.Path))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() != ref.Size {
-		return nil, fmt.Errorf("%s %s: %d bytes, expected %d", what, ref.Path, info.Size(), ref.Size)
-	}
-	data, err := m.kernel.Memory(int(ref.Size))
-	if err != nil {
-		return nil, err
-	}
-	start := time.Now()
-	if _, err := io.ReadFull(f, data); err != nil {
-		return nil, fmt.Errorf("%s %s: %w", what, ref.Path, err)
-	}
-	m.log.printf("%s: %d MiB taken into memory in %.1f s", what, ref.Size>>20, time.Since(start).Seconds())
-	return data, nil
-}
-
-// verify proves, before anything is written, that all of it can be had from memory: every chunk of the image, the
-// backup, config.json, the networks, and the file systems of the new system in the kernel.
+// verify proves, before anything is written, that all of it can be had from memory and from beyond the written area: every
+// chunk of the image, the backup, config.json, the networks, and the file systems of the new system in the kernel. From
+// here to the line nothing writes to the old file systems any more: they are only unmounted.
 func (m *machine) verify(ctx context.Context) error {
 	if err := flash.Fits(sized{m}, m.img.Index()); err != nil {
+		return err
+	}
+	if err := m.staysBeyond(); err != nil {
 		return err
 	}
 	if err := flash.Verify(ctx, m.img, m.options("verify")); err != nil {
 		return err
 	}
-	if got := disarm.Sum(m.image); got != m.plan.Image.SHA256 {
-		return fmt.Errorf("image: SHA-256 %s, expected %s", got, m.plan.Image.SHA256)
-	}
-	if m.plan.Backup != nil {
-		if got := disarm.Sum(m.backup); got != m.plan.Backup.SHA256 {
-			return fmt.Errorf("backup: SHA-256 %s, expected %s", got, m.plan.Backup.SHA256)
+	if m.backup != nil {
+		got, err := sum(io.NewSectionReader(m.backup, 0, m.backup.Size()))
+		if err != nil || got != m.plan.Backup.SHA256 {
+			return errors.Join(fmt.Errorf("backup: SHA-256 %q, expected %s", got, m.plan.Backup.SHA256), err)
 		}
 	}
 	for _, f := range append([]schema.ArchiveFile{m.plan.ConfigJSON}, m.plan.Networks...) {
@@ -171,6 +154,7 @@ func (m *machine) verify(ctx context.Context) error {
 			return err
 		}
 	}
+	m.noteMemory()
 	return m.knows("vfat", "ext4")
 }
 

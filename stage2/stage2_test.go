@@ -23,18 +23,18 @@ func TestMigration(t *testing.T) {
 		t.Error("the disk is not the image")
 	}
 	for name, want := range map[string]string{
-		"/parts/vda1-new/config.json":                      `{"apiKey":"` + secret + `"}`,
-		"/parts/vda1-new/system-connections/resin-wifi-01": "[wifi-security]\npsk=" + secret + "\n",
-		"/parts/vda2-new/backup.tgz":                       "backup",
+		"/dev/parts/vda1-new/config.json":                      `{"apiKey":"` + secret + `"}`,
+		"/dev/parts/vda1-new/system-connections/resin-wifi-01": "[wifi-security]\npsk=" + secret + "\n",
+		"/dev/parts/vda2-new/backup.tgz":                       "backup",
 	} {
 		if got, err := l.h.ReadFile(name); string(got) != want {
 			t.Errorf("%s: %q %v", name, got, err)
 		}
 	}
-	if o := l.outcomeAt(t, "/parts/vda2-new/"+flashplan.NewOutcome); o.Verdict != schema.OutcomeMigrated {
+	if o := l.outcomeAt(t, "/dev/parts/vda2-new/"+flashplan.NewOutcome); o.Verdict != schema.OutcomeMigrated {
 		t.Errorf("outcome %+v", o)
 	}
-	text, err := l.h.ReadFile("/parts/vda2-new/" + flashplan.NewLog)
+	text, err := l.h.ReadFile("/dev/parts/vda2-new/" + flashplan.NewLog)
 	if err != nil || !strings.Contains(string(text), "point of no return") {
 		t.Errorf("log %q %v", text, err)
 	}
@@ -51,9 +51,9 @@ func TestFailuresLeftOfTheLine(t *testing.T) {
 		name, reason, ended string
 		breakIt             func(t *testing.T, l *lab)
 	}{
-		{"image flipped", "SHA-256", "reboot", func(t *testing.T, l *lab) {
+		{"image flipped", "image chunk", "reboot", func(t *testing.T, l *lab) {
 			data, _ := l.h.ReadFile(image)
-			data[len(data)/2] ^= 1
+			data[len(data)/4] ^= 1
 			l.h.Put(image, string(data))
 		}},
 		{"image deleted", "no such file", "reboot", func(_ *testing.T, l *lab) { _ = l.h.Remove(image) }},
@@ -65,6 +65,18 @@ func TestFailuresLeftOfTheLine(t *testing.T) {
 		}},
 		{"other serial", "serial", "reboot", func(_ *testing.T, l *lab) {
 			l.h.Put("/sys/devices/pci0000:00/0000:00:03.0/virtio1/block/vda/serial", "OTHER\n")
+		}},
+		{"no memory even without the old initramfs", "memory: 97 MiB are available", "reboot", func(t *testing.T, l *lab) {
+			l.h.Put("/proc/meminfo", "MemTotal: 200000 kB\nMemAvailable: 100000 kB\n")
+			l.h.Put("/usr/lib/modules/x.ko", "the old system's")
+			l.h.Link("/lib64", "dev/parts/vda1/var/lib")
+			t.Cleanup(func() {
+				for _, gone := range []string{"/usr", "/lib", "/lib64", "/init", "/boot"} {
+					if _, err := l.h.Lstat(gone); err == nil {
+						t.Errorf("%s is still in memory", gone)
+					}
+				}
+			})
 		}},
 		{"no vfat", "vfat", "reboot", func(_ *testing.T, l *lab) { l.h.Put("/proc/filesystems", "\text4\n") }},
 		{"disk busy", "busy", "reboot", func(_ *testing.T, l *lab) { l.k.openErr = syscall.EBUSY }},
@@ -243,14 +255,14 @@ func TestLogPartition(t *testing.T) {
 				l.h.Link("/sys/block/vdb", "../devices/pci0000:00/0000:00:09.0/virtio9/block/vdb")
 				l.h.Link("/sys/class/block/vdb", "../../devices/pci0000:00/0000:00:09.0/virtio9/block/vdb")
 				l.h.Put("/dev/vdb", string(hosttest.Superblock(t, uuid, "log")))
-				l.h.Put("/parts/vdb/x", "")
-				l.h.Put("/parts/vdb-new/x", "")
+				l.h.Put("/dev/parts/vdb/x", "")
+				l.h.Put("/dev/parts/vdb-new/x", "")
 			}
 			l.start()
 			if l.k.ended != "reboot" || l.outcome.Verdict != schema.OutcomeMigrated {
 				t.Fatalf("ended by %q: %+v", l.k.ended, l.outcome)
 			}
-			text, err := l.h.ReadFile("/parts/vdb-new/" + flashplan.NewLog)
+			text, err := l.h.ReadFile("/dev/parts/vdb-new/" + flashplan.NewLog)
 			if broken == (err == nil) || !broken && !strings.Contains(string(text), "migration is complete") {
 				t.Errorf("log %q %v", text, err)
 			}

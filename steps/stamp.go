@@ -85,6 +85,22 @@ func SaveStamp(h host.Host, name string, s *schema.Stamp) error {
 	return h.WriteFile(name, data, 0o600)
 }
 
+// SaveMoved saves a stamp after one of its files was replaced by a copy of the same content.
+func SaveMoved(h host.Host, name string, s *schema.Stamp, file string) error {
+	for i, f := range s.Files {
+		if f.Path != file {
+			continue
+		}
+		now, err := Look(h, file)
+		if err != nil {
+			return err
+		}
+		now.SHA256 = f.SHA256
+		s.Files[i] = now
+	}
+	return SaveStamp(h, name, s)
+}
+
 // Interruptible is r until ctx ends.
 func Interruptible(ctx context.Context, r io.Reader) io.Reader {
 	return readerFunc(func(p []byte) (int, error) {

@@ -3,6 +3,7 @@ package flashplan
 
 import (
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/inplace"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -28,14 +29,18 @@ const BufferSize = 4 << 20
 // Program is the memory stage 2 takes for itself, in bytes: measured 24 MB on amd64, with room.
 const Program = 48 << 20
 
-// Need is the memory that stage 2 holds at once, in bytes, beside what it leaves free: the image as it lies, the
-// backup, and its own.
-func Need(p *schema.FlashPlan, processors int) int64 {
-	need := p.Image.Size + Program + int64(Workers(processors))*BufferSize
-	if p.Backup != nil {
-		need += p.Backup.Size
+// Held is how much of a file of the old system stage 2 takes into memory, in bytes: what it can't read in place.
+func Held(f *schema.FileRef) int64 {
+	if f == nil {
+		return 0
 	}
-	return need
+	return f.Size - inplace.Total(f.Extents)
+}
+
+// Need is the memory that stage 2 holds at once, in bytes, beside what it leaves free: what it can't read in place of the
+// image and the backup, and its own.
+func Need(p *schema.FlashPlan, processors int) int64 {
+	return Held(&p.Image) + Held(p.Backup) + Program + int64(Workers(processors))*BufferSize
 }
 
 // Load reads the plan of the initramfs that r is.

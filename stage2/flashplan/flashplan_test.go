@@ -3,6 +3,7 @@ package flashplan
 import (
 	"errors"
 	"io/fs"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -34,6 +35,34 @@ func TestNeed(t *testing.T) {
 	}
 }
 
+// What is read in place is not held.
+func TestHeld(t *testing.T) {
+	f := &schema.FileRef{Size: 100 << 20, Extents: []schema.Extent{{Logical: 5, DiskOffset: 1 << 30, Length: 10 << 20}, {Logical: 50 << 20, DiskOffset: 2 << 30, Length: 50 << 20}}}
+	if got := Held(f); got != 40<<20 {
+		t.Errorf("%d bytes are held, want 40 MiB", got)
+	}
+	if got, want := Need(&schema.FlashPlan{Image: *f, Backup: f}, 1), int64(80<<20+Program+BufferSize); got != want {
+		t.Errorf("need %d, want %d", got, want)
+	}
+}
+
+// The host's initramfs comes along where there is room for it, to the byte.
+func TestAlone(t *testing.T) {
+	const need, keep, initrd = 70 << 20, 64 << 20, 30 << 20
+	beside := Machine(need, keep, initrd)
+	if beside-Machine(need, keep, 0) != 135<<20 {
+		t.Errorf("an initramfs of 30 MiB takes %d bytes", beside-Machine(need, keep, 0))
+	}
+	for total, want := range map[int64]bool{beside: false, beside - 1: true, 0: true} {
+		if got := Alone(total, need, keep, initrd); got != want {
+			t.Errorf("%d bytes of memory: alone %v, want %v", total, got, want)
+		}
+	}
+	if !Alone(beside, need, keep, 0) {
+		t.Error("a host without an initramfs")
+	}
+}
+
 // Everything in the archive but the executable is below a directory of ours.
 func TestPathsAreOurOwn(t *testing.T) {
 	for _, name := range []string{Plan, Index, ConfigJSON, Networks, Modules} {
@@ -59,7 +88,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := Load(hosttest.New(t, map[string]string{Plan: string(data)}))
-	if err != nil || got.Image != plan.Image || got.Disk != plan.Disk {
+	if err != nil || !reflect.DeepEqual(got.Image, plan.Image) || got.Disk != plan.Disk {
 		t.Errorf("%+v, %v; want what was written", got, err)
 	}
 	if _, err := Load(hosttest.New(t, nil)); !errors.Is(err, fs.ErrNotExist) {

@@ -55,6 +55,9 @@ func planArm(plan steps.Plan, v steps.View, site boot.Site, backend boot.Backend
 		return plan, err
 	}
 	entry.Debug = v.Config.Boot.Debug
+	if v.Facts.Initramfs.Alone { // memory is too short for both
+		entry.Initrd = ""
+	}
 	archive, err := v.Files.ReadFile(v.Facts.Initramfs.Path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && disarm.Sum(archive) != v.Facts.Initramfs.SHA256 {
 		plan.Need("build-initramfs")

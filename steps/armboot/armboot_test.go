@@ -188,3 +188,14 @@ func TestStatusFollowsTheMigration(t *testing.T) {
 	converge(t, h, armboot.Step{}, in)
 	stage("armed")
 }
+
+// Where memory is too short for the old system's initramfs, ours is the only one.
+func TestAlone(t *testing.T) {
+	h, in := ready(t)
+	in.Facts.Initramfs.Alone = true
+	steptest.Laws(t, armboot.Step{}, steptest.RunOn(h), in, "canary")
+	text, err := h.ReadFile("/boot/grub/custom.cfg")
+	if err != nil || !strings.Contains(string(text), "initrd "+(boot.Grub{}).Archive(boot.Site{})+"\n") || strings.Contains(string(text), "initrd.img") {
+		t.Errorf("%v\n%s", err, text)
+	}
+}

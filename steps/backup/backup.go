@@ -48,17 +48,21 @@ func (Step) Name() string { return "backup" }
 func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	plan := steps.Plan{Facts: v.Facts}
 	plan.Facts.Backup = nil
+	var err error
 	switch c := v.Config.Backup; {
 	case c.Script != "" && c.Definition != "":
 		plan.Block(check, "both a script and a definition", "one of them", "remove backup.script or backup.definition from the configuration")
-		return plan, nil
 	case c.Script != "":
-		return plan, planScript(ctx, v, &plan)
+		err = planScript(ctx, v, &plan)
 	case c.Definition != "":
-		return plan, planDefinition(ctx, v, &plan)
+		err = planDefinition(ctx, v, &plan)
 	default:
-		return plan, planNone(v, &plan)
+		err = planNone(v, &plan)
 	}
+	if err != nil || len(plan.Blocked) > 0 {
+		return plan, err
+	}
+	return plan, placed(v, &plan)
 }
 
 // planNone removes what an earlier run left, or it would be taken along (S89).

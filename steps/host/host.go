@@ -46,6 +46,8 @@ type Reader interface {
 	RealPath(name string) (string, error)
 	// Space is the room in the file system that holds name.
 	Space(name string) (Space, error)
+	// Extents is where a file's bytes lie on the device of its file system, in the file's order (FIEMAP). Holes have none.
+	Extents(name string) ([]Extent, error)
 	// Machine is the kernel's architecture as uname -m prints it.
 	Machine() string
 	// Privileged says whether everything of this root may be read and written.

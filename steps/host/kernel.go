@@ -22,6 +22,8 @@ type Kernel interface {
 	LoadModule(module []byte) error
 	// OpenDisk opens a whole disk for this process alone: it fails while anything on it is mounted or in use.
 	OpenDisk(device string) (Disk, error)
+	// OpenRaw opens a whole disk for direct reading, beside whatever else uses it.
+	OpenRaw(device string) (RawReader, error)
 	// Exec replaces this process.
 	Exec(program string, args []string) error
 	// SwitchRoot makes a mounted file system the root, takes /dev, /proc and /sys along, and replaces this process by its
@@ -48,6 +50,12 @@ type Disk interface {
 	RereadTable() error
 	Size() int64
 	SectorSize() int64
+}
+
+// RawReader reads a disk past the page cache: offsets, lengths and memory must be multiples of its sectors.
+type RawReader interface {
+	io.ReaderAt
+	io.Closer
 }
 
 // Linux is the Kernel that runs.
@@ -169,6 +177,15 @@ func (Linux) OpenDisk(device string) (Disk, error) {
 	}
 	d.sector = int64(sector)
 	return d, nil
+}
+
+// OpenRaw implements Kernel (open(2), O_DIRECT).
+func (Linux) OpenRaw(device string) (RawReader, error) {
+	f, err := os.OpenFile(device, os.O_RDONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 type blockDisk struct {

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// tempSuffix marks files that are not finished; the next writer of the same name overwrites it.
-const tempSuffix = ".balena-new"
+// Unfinished marks files that are not finished: ".name.balena-new" beside "name". The next writer of that name replaces it.
+const Unfinished = ".balena-new"
 
 // Pending is a file on its way: it has no name until Commit. Exactly one of Commit and Discard ends it; Discard
 // after Commit does nothing, so that it can be deferred.
@@ -28,7 +28,7 @@ func (r *Rooted) Create(name string, mode fs.FileMode) (*Pending, error) {
 		return nil, err
 	}
 	final := r.real(target)
-	temp := filepath.Join(filepath.Dir(final), "."+filepath.Base(final)+tempSuffix)
+	temp := filepath.Join(filepath.Dir(final), "."+filepath.Base(final)+Unfinished)
 	if err := os.Remove(temp); err != nil && !os.IsNotExist(err) {
 		return nil, named(err, name)
 	}

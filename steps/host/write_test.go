@@ -86,7 +86,7 @@ func TestWriteFileKeepsLinks(t *testing.T) {
 
 // What a killed run left under the temporary name is replaced, whatever it is; a link there is not followed.
 func TestWriteFileReplacesLeftovers(t *testing.T) {
-	temp := "/d/.file" + tempSuffix
+	temp := "/d/.file" + Unfinished
 	for what, leftover := range map[string]string{"a file": "much longer than what is written now", "a link": "->/victim", "nothing": ""} {
 		t.Run(what, func(t *testing.T) {
 			files := map[string]string{"/d/file": "old", "/victim": "untouched"}

@@ -9,6 +9,9 @@
 // files that are no disk image, images of another device type, and flasher images (S65, D9). The stamp makes a second
 // run cost a few calls of stat(2).
 //
+// When the disk to be flashed is known, image.gz is brought to where the flash does not write, if the disk has room: stage
+// 2 then need not hold it in memory. See package place.
+//
 // The step owns image.gz, image.index.json and image.stamp.json in the work dir; remove them to undo it, or any of
 // them to have the image made anew.
 package image
@@ -60,6 +63,9 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	}
 	j := newJob(v)
 	err := j.plan(ctx, v.Files, &plan)
+	if err == nil {
+		err = j.place(v, &plan)
+	}
 	var r *refusal
 	if errors.As(err, &r) {
 		plan.Blocked = append(plan.Blocked, schema.Blocked(*r))

@@ -35,6 +35,8 @@ type parts struct {
 	carried  map[string][]byte // what travels in the archive, by its path there
 	logDisk  string
 	recipe   string
+	// processors are those that stage 2 will have.
+	processors int
 }
 
 // newParts looks at the machine and at what the earlier steps left.
@@ -58,6 +60,9 @@ func newParts(v steps.View, site boot.Site) (*parts, error) {
 		return nil, err
 	}
 	if err := p.addFiles(v); err != nil {
+		return nil, err
+	}
+	if err := p.chooseCompany(v, site); err != nil {
 		return nil, err
 	}
 	if p.planJSON, err = schema.Encode(p.plan); err != nil {
@@ -127,22 +132,6 @@ func (p *parts) chooseModules(r host.Reader) error {
 		p.plan.Modules[i] = flashplan.Modules + "/" + moduleName(m) + ".ko"
 	}
 	return nil
-}
-
-// addPayload names the image and the backup, which stay on the old system's disk until stage 2 takes them into memory.
-func (p *parts) addPayload(v steps.View, site boot.Site) error {
-	image := v.Facts.Image
-	var err error
-	if p.plan.Image, err = target.Ref(site, v.Files, image.Path, image.GzipSize, image.GzipSHA256); err != nil {
-		return err
-	}
-	if v.Facts.Backup.Path == "" {
-		return nil
-	}
-	b := v.Facts.Backup
-	ref, err := target.Ref(site, v.Files, b.Path, b.Size, b.SHA256)
-	p.plan.Backup = &ref
-	return err
 }
 
 // addFiles reads the files that travel in the archive.

@@ -9,11 +9,11 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"runtime"
 	"slices"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
+	"github.com/balena-community/balena-migrate/stage2/inplace"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/device/configjson"
@@ -146,9 +146,14 @@ func (b build) Apply(ctx context.Context, t steps.Target) error {
 }
 
 func (b build) facts(product schema.FileStamp, entries []entry) *schema.InitramfsFacts {
+	plan := b.parts.plan
 	f := &schema.InitramfsFacts{
-		Path: product.Path, Size: product.Size, SHA256: product.SHA256, KernelRelease: b.parts.plan.KernelRelease, Modules: []string{},
-		MemoryNeed: flashplan.Need(b.parts.plan, runtime.NumCPU()),
+		Path: product.Path, Size: product.Size, SHA256: product.SHA256, KernelRelease: plan.KernelRelease, Modules: []string{},
+		MemoryNeed: flashplan.Need(plan, b.parts.processors), Alone: plan.Alone,
+		Held: flashplan.Held(&plan.Image) + flashplan.Held(plan.Backup), InPlace: inplace.Total(plan.Image.Extents),
+	}
+	if plan.Backup != nil {
+		f.InPlace += inplace.Total(plan.Backup.Extents)
 	}
 	for _, m := range b.parts.modules {
 		f.Modules = append(f.Modules, moduleName(m))

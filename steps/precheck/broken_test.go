@@ -53,13 +53,13 @@ func systemFaults() []fault {
 			change(t, h, "/usr/lib/modules/"+machines()[0].release+"/modules.dep", "block/virtio_blk.ko:", "block/other.ko:")
 		}, "kernel", "no module virtio_blk"},
 		{"too little memory (F7)", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) {
-			change(t, h, "/proc/meminfo", "981464 kB", "262144 kB")
-		}, "memory", "256 MiB"},
+			change(t, h, "/proc/meminfo", "981464 kB", "163840 kB")
+		}, "memory", "160 MiB"},
 		{"memory for the image, but not to stay free (S29)", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
 			in.Config.Stage2.MinFreeMB = 900
 		}, "memory", "958 MiB"},
-		{"image larger than memory", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
-			in.Facts.Image = prepared("", 900<<20, 2<<30)
+		{"image larger than memory and the disk's end", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
+			in.Facts.Image = prepared("", 1990<<20, 2<<30)
 		}, "memory", "958 MiB"},
 		{"no meminfo", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) { remove(t, h, "/proc/meminfo") }, "memory", "/proc/meminfo"},
 		{"no space (S39)", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.FreeBytes = 60 << 20 }, "space", "60 MiB"},

@@ -20,16 +20,12 @@ type kernel struct {
 	initrd int64
 }
 
-// readKernel asks the boot loader's back end; where there is none, it looks where packages put a kernel.
-func readKernel(s boot.Site, backend boot.Backend) kernel {
+func readKernel(s boot.Site, method string) kernel {
 	var k kernel
 	if k.release, k.err = boot.Release(s); k.err != nil {
 		return k
 	}
-	if backend == nil {
-		backend = boot.Grub{}
-	}
-	if k.entry, k.err = backend.Running(s); k.err != nil || k.entry.Initrd == "" {
+	if k.entry, k.err = boot.Running(s, method); k.err != nil || k.entry.Initrd == "" {
 		return k
 	}
 	info, err := s.Stat(k.entry.Initrd)

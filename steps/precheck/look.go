@@ -48,7 +48,7 @@ func newLook(ctx context.Context, v steps.View) *look {
 	l.os, l.osErr = readOS(v.Device)
 	l.site, l.siteErr = boot.At(v.Device)
 	l.backend, l.bootBlocked = boot.Find(l.site, v.Config.Boot.Method)
-	l.kernel = readKernel(l.site, l.backend)
+	l.kernel = readKernel(l.site, v.Config.Boot.Method)
 	l.disks = l.readDisks()
 	l.types = devicetype.Detect(v.Device)
 	l.config = l.readConfigJSON()
@@ -65,7 +65,9 @@ func (l *look) facts() *schema.HostFacts {
 	f := &schema.HostFacts{
 		Hostname: hostname(l.Device), Arch: l.Device.Machine(), OS: l.os, KernelRelease: l.kernel.release, Firmware: firmware(l.Device),
 		DeviceTypes: []string{}, Disk: l.disks.target, Root: l.disks.root, Boot: l.disks.boot,
-		Memory:   schema.MemoryFacts{Total: l.memory.total, Need: l.memory.need},
+		Memory: schema.MemoryFacts{
+			Total: l.memory.total, Need: l.memory.need, Held: l.memory.held, InPlace: l.memory.inPlace, Alone: l.memory.alone,
+		},
 		WorkFree: l.space.workFree, WriteKBs: l.speed.kbs, Checks: []schema.Check{},
 	}
 	if l.backend != nil {

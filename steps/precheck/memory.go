@@ -2,93 +2,119 @@ package precheck
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
+	"path"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
-	"github.com/balena-community/balena-migrate/steps/host"
+	"github.com/balena-community/balena-migrate/stage2/inplace"
+	"github.com/balena-community/balena-migrate/steps/device/capacity"
+	"github.com/balena-community/balena-migrate/steps/device/place"
 )
 
-// archiveSize is our own part of the initramfs before there is one, unpacked, in bytes: the executable has about 10 MB,
+// archiveSize is our own part of the initramfs before there is one, unpacked, in bytes: the executable has about 13 MB,
 // the modules 5 MB.
-const archiveSize = 16 << 20
+const archiveSize = 18 << 20
 
-// initrdGrowth is how much larger a host's initramfs is unpacked: measured on Debian 12, 30 MB become 126 MB.
-const initrdGrowth = 4
-
-// memory is in bytes; need is 0 where the image is not known, and without lists what it leaves out.
+// memory is in bytes; need is 0 where the image is not known, and without says that it leaves the backup out.
 type memory struct {
 	total, need int64
-	err         error
-	without     []string
+	// held is what of image and backup is taken into memory, inPlace what is read where it lies on the disk.
+	held, inPlace int64
+	// alone leaves the host's own initramfs out.
+	alone bool
+	// hope says that the need depends on where the file system has its room, which only prepare-image finds out.
+	hope    bool
+	err     error
+	without bool
 }
 
 // readMemory is F7, and what stage 2 really needs besides.
 func (l *look) readMemory() memory {
 	var m memory
-	m.total, m.err = memTotal(l.Device)
+	m.total, m.err = capacity.Memory(l.Device)
 	if !l.image.known(l.Facts.Image) {
 		return m
 	}
-	m.need = l.stage2Need(&m) + initrdGrowth*l.kernel.initrd + l.Config.Stage2.MinFreeMB<<20
+	if f := l.Facts.Initramfs; f != nil { // exact, to the byte
+		m.held, m.inPlace = f.Held, f.InPlace
+		m.judge(l, f.MemoryNeed)
+		return m
+	}
+	payload, sure, best := l.payload(&m)
+	ours := archiveSize + flashplan.Need(&schema.FlashPlan{}, capacity.Processors(l.Device))
+	for _, in := range []int64{sure, best} {
+		m.inPlace, m.held = in, payload-in
+		if m.judge(l, ours+m.held); m.total >= m.need {
+			break
+		}
+	}
+	m.hope = m.inPlace > sure
 	return m
 }
 
-// stage2Need is what the flash plan takes and our archive, exact once build-initramfs has made it.
-func (l *look) stage2Need(m *memory) int64 {
-	if f := l.Facts.Initramfs; f != nil {
-		return f.MemoryNeed
+// judge decides whether the host's own initramfs comes along, as build-initramfs will.
+func (m *memory) judge(l *look, ours int64) {
+	keep, initrd := l.Config.Stage2.MinFreeMB<<20, l.kernel.initrd
+	if m.alone = flashplan.Alone(m.total, ours, keep, initrd); m.alone {
+		initrd = 0
 	}
-	plan := schema.FlashPlan{Image: schema.FileRef{Size: l.image.packed}}
+	m.need = flashplan.Machine(ours, keep, initrd)
+}
+
+// payload is the size of image and backup, and how much of it is read in place: surely, and at best.
+func (l *look) payload(m *memory) (size, sure, best int64) {
+	loose := l.image.packed // what has no place yet
+	if f := l.Facts.Image; f != nil && f.Placement != nil {
+		loose, size, sure = 0, f.GzipSize, f.Placement.InPlace
+	}
 	switch b := l.Facts.Backup; {
+	case b != nil && b.Placement != nil:
+		size, sure = size+b.Size, sure+b.Placement.InPlace
 	case b != nil:
-		plan.Backup = &schema.FileRef{Size: b.Size}
+		loose += b.Size
 	case l.wantsBackup():
-		m.without = append(m.without, "the backup")
+		m.without = true
 	}
-	return flashplan.Need(&plan, processors(l.Device)) + archiveSize
+	least, most := l.room()
+	best = sure + min(loose, most)
+	if least >= 2*loose { // for the time of a move there are two of each
+		sure += loose
+	}
+	return size + loose, sure, max(sure, best)
+}
+
+// room bounds the free space of the work dir's file system beyond what the flash will write.
+func (l *look) room() (least, most int64) {
+	if l.disks.target == nil || l.siteErr != nil || l.image.raw <= 0 {
+		return 0, 0
+	}
+	free, err := freeAt(l.Files, l.WorkDir)
+	if err != nil {
+		return 0, 0
+	}
+	f := place.File{
+		Site: l.site, Files: l.Files, Disk: *l.disks.target, Name: path.Join(l.WorkDir, "image.gz"), Written: inplace.Written(l.image.raw),
+	}
+	return f.Room(free - l.Config.Disk.MinFreeMB<<20)
 }
 
 func (l *look) wantsBackup() bool {
 	return l.Config.Backup.Script != "" || l.Config.Backup.Definition != ""
 }
 
-// memTotal reads MemTotal (proc_meminfo(5)), in bytes.
-func memTotal(r host.Reader) (int64, error) {
-	data, err := r.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, err
+// way says how stage 2 gets at the image and the backup.
+func (m memory) way() string {
+	text := fmt.Sprintf("image and backup are held in memory (%s)", size(m.held))
+	switch {
+	case m.inPlace > 0 && m.held == 0:
+		text = fmt.Sprintf("image and backup are read in place (%s)", size(m.inPlace))
+	case m.inPlace > 0:
+		text = fmt.Sprintf("%s of image and backup are held in memory, %s read in place", size(m.held), size(m.inPlace))
 	}
-	for l := range strings.SplitSeq(string(data), "\n") {
-		f := strings.Fields(l)
-		if len(f) != 3 || f[0] != "MemTotal:" || f[2] != "kB" {
-			continue
-		}
-		if kb, err := strconv.ParseInt(f[1], 10, 43); err == nil && kb > 0 {
-			return kb << 10, nil
-		}
+	if m.alone {
+		text += ", without the old system's initramfs"
 	}
-	return 0, fmt.Errorf("/proc/meminfo: found no MemTotal in kB")
-}
-
-// processors counts those that stage 2 will have, by the list of /sys/devices/system/cpu/online ("0-3,8"); where there
-// is none it assumes so many that the need is not taken for too little.
-func processors(r host.Reader) int {
-	n := 0
-	for part := range strings.SplitSeq(line(r, "/sys/devices/system/cpu/online"), ",") {
-		first, last, isRange := strings.Cut(part, "-")
-		if !isRange {
-			last = first
-		}
-		a, errA := strconv.ParseUint(first, 10, 16)
-		b, errB := strconv.ParseUint(last, 10, 16)
-		if errA != nil || errB != nil || b < a {
-			return 1 << 16
-		}
-		n += int(b-a) + 1
-	}
-	return n
+	return text
 }
 
 // askMemory compares the need with all that the machine has: stage 2 runs alone.
@@ -100,14 +126,17 @@ func (l *look) askMemory() answer {
 	if m.need == 0 {
 		return unknown("how much is needed depends on the image; the machine has " + size(m.total))
 	}
-	need := fmt.Sprintf("%s: the image (%s), the kernel's initramfs, stage 2 itself, and %d MiB to stay free (stage2.min_free_mb)",
-		size(m.need), size(l.image.packed), l.Config.Stage2.MinFreeMB)
 	if m.total < m.need {
-		return block(size(m.total)+" of memory", "at least "+need, "use a smaller image or backup, lower stage2.min_free_mb, or add memory")
+		return block(size(m.total)+" of memory", fmt.Sprintf("at least %s: %s, then the kernel, stage 2 itself, and %d MiB to stay free (stage2.min_free_mb)",
+			size(m.need), m.way(), l.Config.Stage2.MinFreeMB),
+			"free disk space behind the first "+size(inplace.Written(l.image.raw))+" of the disk, use a smaller image or backup, lower stage2.min_free_mb, or add memory")
 	}
-	got := fmt.Sprintf("%s of memory, %s needed", size(m.total), size(m.need))
-	if len(m.without) > 0 {
-		got += " without " + strings.Join(m.without, ", ") + ", whose size is not known yet"
+	got := fmt.Sprintf("%s of memory, %s needed: %s", size(m.total), size(m.need), m.way())
+	if m.without {
+		got += "; without the backup, whose size is not known yet"
+	}
+	if m.hope {
+		return unknown(got + ", if the file system has room beyond what the flash writes: prepare-image tells")
 	}
 	return pass("%s", got)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 )
 
@@ -92,12 +93,13 @@ func TestFiguresOfLaterSteps(t *testing.T) {
 	in.Facts.Image = prepared("genericx86-64-ext", 61<<20, 440<<20)
 	in.Facts.Backup = &schema.BackupFacts{Path: "/b", Size: 7 << 20, SHA256: strings.Repeat("0", 64), Volumes: []string{"v"}}
 	known := converge(t, h, in)
-	if got, want := known.Facts.Host.Memory.Need-estimated.Facts.Host.Memory.Need, int64(17<<20); got != want {
-		t.Errorf("10 MiB more of image and 7 of backup need %d bytes more, want %d", got, want)
+	a, b := estimated.Facts.Host.Memory, known.Facts.Host.Memory
+	if got, want := b.Held+b.InPlace-a.Held-a.InPlace, int64(17<<20); got != want {
+		t.Errorf("10 MiB more of image and 7 of backup are %d bytes more, want %d", got, want)
 	}
 	in.Facts.Initramfs = &schema.InitramfsFacts{Path: "/i", SHA256: strings.Repeat("0", 64), Modules: []string{}, MemoryNeed: 100 << 20}
 	exact := converge(t, h, in)
-	if got, want := exact.Facts.Host.Memory.Need, int64(100<<20+64<<20)+4*machines()[0].initrd; got != want {
+	if got, want := exact.Facts.Host.Memory.Need, flashplan.Machine(100<<20, 64<<20, machines()[0].initrd); got != want {
 		t.Errorf("need %d bytes, want %d", got, want)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 )
 
 // Artifacts are the built things, by absolute path.
@@ -62,6 +63,20 @@ func BuildBoard(ctx context.Context, log io.Writer, arch string) (art Artifacts,
 	return art, card, b.err
 }
 
+// BuildLarge makes what is missing or out of date of a new system like that of Build, but with so many MiB in it that
+// don't compress, and returns the raw disk image.
+func BuildLarge(ctx context.Context, log io.Writer, mib int) (string, error) {
+	dir, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	b := builder{dir: dir, log: log}
+	tree := b.make(ctx, "guest-tree.sh", "tree-"+string(Bookworm), string(Bookworm))
+	size := strconv.Itoa(mib)
+	image := b.make(ctx, "newos-image.sh", "newos-"+size+".img", tree, size)
+	return image, b.err
+}
+
 // cacheDir returns the folder of the artefacts; build/cache.sh has the same rule.
 func cacheDir() (string, error) {
 	dir := os.Getenv("BALENA_LAB_DIR")
@@ -87,7 +102,7 @@ type builder struct {
 
 // make runs a script with an input and the artefact's name, and returns the artefact's path, of
 // this very version: a later build does not change what lies there.
-func (b *builder) make(ctx context.Context, script, name, input string) string {
+func (b *builder) make(ctx context.Context, script, name, input string, more ...string) string {
 	if b.err != nil {
 		return ""
 	}
@@ -97,7 +112,7 @@ func (b *builder) make(ctx context.Context, script, name, input string) string {
 		return ""
 	}
 	out := filepath.Join(b.dir, name)
-	cmd := exec.CommandContext(ctx, filepath.Join(scripts, script), input, out)
+	cmd := exec.CommandContext(ctx, filepath.Join(scripts, script), append([]string{input, out}, more...)...)
 	cmd.Env = append(os.Environ(), "BALENA_LAB_DIR="+b.dir)
 	cmd.Stdout, cmd.Stderr = b.log, b.log
 	if err := cmd.Run(); err != nil {

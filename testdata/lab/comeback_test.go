@@ -23,6 +23,8 @@ type failure struct {
 	restart func(o *Options)
 	// again reboots once more for real; without, the boot configuration as it was stands for it.
 	again bool
+	// keep is what stage 2 has to leave free, in MiB; 64 if 0.
+	keep int
 	// rehearse sends a run without a flash.
 	rehearse bool
 	// slow is for lab-all: a variant of another that every run shows.
@@ -47,12 +49,17 @@ func failures() [][]failure {
 				" bs=1 seek=$s conv=notrunc status=none; touch -r /root/t " + image,
 		},
 		{name: "image file deleted", stage: "aborted", reason: "no such file", sabotage: "rm " + image},
+		{
+			// What stage 2 would read in place is not the file any more, though its bytes are still there.
+			name: "image moved on the disk", stage: "aborted", reason: "run build-initramfs again",
+			sabotage: "cp -p " + image + " /root/copy && mv /root/copy " + image,
+		},
 		{name: "stage 2 panics", stage: "aborted", reason: "panic: fault asked for in verify", sabotage: fault("panic@verify")},
 		{name: "stage 2 dies", stage: "crashed", reason: "got as far as", sabotage: fault("exit@verify"), again: true, slow: true},
 	}, {
 		{name: "rehearsal", stage: "rehearsed", rehearse: true, again: true},
 		{name: "stage 2 dies at once", stage: "crashed", reason: "left no word", sabotage: fault("exit@modules"), again: true, slow: true},
-		{name: "too little memory", stage: "aborted", reason: "memory", restart: func(o *Options) { o.MemMiB = 288 }},
+		{name: "too little memory", stage: "aborted", reason: "memory", keep: 224, restart: func(o *Options) { o.MemMiB = 288 }},
 		{name: "another disk serial", stage: "aborted", reason: `serial "OTHER"`, restart: func(o *Options) { o.Serial = "OTHER" }},
 	}}
 }
@@ -123,7 +130,8 @@ func buildFaults(t *testing.T) string {
 // comeBack arms, breaks, reboots, and looks at what became of the machine.
 func comeBack(t *testing.T, m machine, vm *VM, f failure, before string) *VM {
 	t.Helper()
-	if res := result(t, vm, "balena-migrate migrate --yes", document(!f.rehearse)); res.Status != "converged" {
+	doc := documentWith(fmt.Sprintf(`"flash":%v,"min_free_mb":%d`, !f.rehearse, max(f.keep, 64)))
+	if res := result(t, vm, "balena-migrate migrate --yes", doc); res.Status != "converged" {
 		t.Fatalf("migrate: %s", res.Msg)
 	}
 	if s := status(t, vm); s.Stage != "armed" {
@@ -139,7 +147,7 @@ func comeBack(t *testing.T, m machine, vm *VM, f failure, before string) *VM {
 	began := time.Now()
 	if f.restart != nil {
 		vm = m.powerCycle(vm, f.restart)
-	} else if res := result(t, vm, "balena-migrate step reboot", document(!f.rehearse)); res.Status != "converged" {
+	} else if res := result(t, vm, "balena-migrate step reboot", doc); res.Status != "converged" {
 		t.Fatalf("reboot: %s", res.Msg)
 	}
 	if err := vm.WaitNewBoot(t.Context(), id, BootTimeout); err != nil {

@@ -9,10 +9,13 @@ import (
 )
 
 // document is the input of a run by hand on the guest.
-func document(flash bool) string {
+func document(flash bool) string { return documentWith(fmt.Sprintf(`"flash":%v`, flash)) }
+
+// documentWith has these members in the section stage2.
+func documentWith(stage2 string) string {
 	return fmt.Sprintf(`{"schema":"migration/1","config":{"image":{"path":"/var/lib/balena-migrate/input/balena.img.gz"},`+
 		`"balena":{"config_json":"/var/lib/balena-migrate/input/config.json"},"backup":{"definition":"/var/lib/balena-migrate/input/backup.yml"},`+
-		`"checks":{"skip":["api","vpn"]},"reboot":{"delay_s":1},"stage2":{"flash":%v}}}`, flash)
+		`"checks":{"skip":["api","vpn"]},"reboot":{"delay_s":1},"stage2":{%s}}}`, stage2)
 }
 
 // secondRuns runs every step by hand, twice: the second time each has nothing to do. (The first may have: run by hand the

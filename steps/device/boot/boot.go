@@ -90,6 +90,16 @@ func Find(s Site, method string) (Backend, []schema.Blocked) {
 	return nil, blocked
 }
 
+// Running returns what started the running system by the back end of a method; where nothing is known to, by GRUB's, which
+// looks where packages put a kernel.
+func Running(s Site, method string) (Entry, error) {
+	backend, _ := Find(s, method)
+	if backend == nil {
+		backend = Grub{}
+	}
+	return backend.Running(s)
+}
+
 // At looks at the machine.
 func At(r host.Reader) (Site, error) {
 	mounts, err := blockdev.Mounts(r)

@@ -231,7 +231,7 @@ func (p RaspberryPi) Files(s Site, e Entry, original func(string) (disarm.State,
 		return nil, err
 	}
 	mode := info.Mode().Perm() // FAT has one mode for all, and refuses others
-	archive, err := f.join(e.Stage2)
+	archive, err := f.join(e)
 	if err != nil {
 		return nil, err
 	}
@@ -278,8 +278,11 @@ func (f firmware) block(text string) string {
 	return disarm.Fence(text, configtxt.Block(slash+archiveName, slash+cmdlineName))
 }
 
-// join puts the host's own initramfs in front of ours. Archives begin at a multiple of 4 bytes.
-func (f firmware) join(ours []byte) ([]byte, error) {
+// join puts the host's own initramfs in front of ours, where it comes along. Archives begin at a multiple of 4 bytes.
+func (f firmware) join(e Entry) ([]byte, error) {
+	if e.Initrd == "" {
+		return e.Stage2, nil
+	}
 	var out []byte
 	for _, name := range f.initramfs() {
 		data, err := f.site.ReadFile(name)
@@ -292,7 +295,7 @@ func (f firmware) join(ours []byte) ([]byte, error) {
 		out = append(out, data...)
 		out = append(out, make([]byte, -len(out)&3)...)
 	}
-	return append(out, ours...), nil
+	return append(out, e.Stage2...), nil
 }
 
 // Armed implements Backend.

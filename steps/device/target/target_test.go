@@ -1,6 +1,7 @@
 package target
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -63,7 +64,7 @@ func TestRef(t *testing.T) {
 		{h, "/var/lib/balena-migrate/image.gz"},
 		{host.At("/"), h.Root() + "/data/image.gz"}, // --root: the caller's path
 	} {
-		if got, err := Ref(s, c.files, c.name, 1, "digest"); err != nil || got != want {
+		if got, err := Ref(s, c.files, c.name, 1, "digest"); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v; want %+v", c.name, got, err, want)
 		}
 	}

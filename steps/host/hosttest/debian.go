@@ -103,7 +103,7 @@ func (h *Host) Disk(name, serial string) {
 	h.Link("/sys/dev/block/254:0", "../.."+strings.TrimPrefix(disk, "/sys"))
 	h.Link("/sys/dev/block/254:1", "../.."+strings.TrimPrefix(part, "/sys"))
 	super := Superblock(h.t, RootUUID, "rootfs")
-	h.sparse("/dev/"+name, DiskSize, map[int64][]byte{0: mbr(), 1 << 20: super})
+	h.sparse("/dev/"+name, DiskSize, map[int64][]byte{0: MBR((DiskSize - 1<<20) / 512), 1 << 20: super})
 	h.sparse("/dev/"+name+"1", DiskSize-1<<20, map[int64][]byte{0: super})
 }
 
@@ -127,15 +127,15 @@ func (h *Host) sparse(name string, size int64, parts map[int64][]byte) {
 	}
 }
 
-// mbr is a boot sector with the disk signature and one Linux partition from 1 MiB to the end.
-func mbr() []byte {
+// MBR is a boot sector with the disk signature and one Linux partition from 1 MiB on, of so many sectors.
+func MBR(sectors uint32) []byte {
 	b := make([]byte, 512)
 	id, _ := hex.DecodeString(DiskID)
 	binary.LittleEndian.PutUint32(b[440:], binary.BigEndian.Uint32(id))
 	entry := b[446:]
 	entry[0], entry[4] = 0x80, 0x83
 	binary.LittleEndian.PutUint32(entry[8:], 2048)
-	binary.LittleEndian.PutUint32(entry[12:], (DiskSize-1<<20)/512)
+	binary.LittleEndian.PutUint32(entry[12:], sectors)
 	b[510], b[511] = 0x55, 0xaa
 	return b
 }

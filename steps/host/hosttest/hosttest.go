@@ -32,6 +32,8 @@ type Host struct {
 	// Spawned are the command lines that were started to outlive the process; Living are the pids that run.
 	Spawned []string
 	Living  []int
+	// Placed scripts where files lie; without it the file system below the temporary directory is asked.
+	Placed map[string][]host.Extent
 	// Clock is the time.
 	Clock time.Time
 }
@@ -96,6 +98,14 @@ func (h *Host) Space(name string) (host.Space, error) {
 		return host.Space{Total: h.FreeBytes, Free: h.FreeBytes}, nil
 	}
 	return h.Rooted.Space(name)
+}
+
+// Extents implements host.Reader.
+func (h *Host) Extents(name string) ([]host.Extent, error) {
+	if h.Placed != nil {
+		return h.Placed[name], nil
+	}
+	return h.Rooted.Extents(name)
 }
 
 // Dial implements host.Reader.

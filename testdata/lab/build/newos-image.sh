@@ -1,20 +1,21 @@
 #!/bin/bash
-# newos-image.sh TREE OUT.img: a small image in the form of balenaOS for genericx86-64-ext, bootable
+# newos-image.sh TREE OUT.img [MIB]: a small image in the form of balenaOS for genericx86-64-ext, bootable
 # by BIOS: MBR; p1 resin-boot FAT16, p2 resin-rootA, p3 resin-rootB, p4 extended, p5 resin-state,
 # p6 resin-data, all ext4; everything on 4 MiB (features E20-E22, E31, E38). The kernel comes from
 # a tree of guest-tree.sh, the system is the program in ../newos. 448 MiB, 40 of them don't compress.
+# With MIB, rootB has that size and holds nothing but bytes that don't compress.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 # shellcheck source=cache.sh
 . "$here/cache.sh"
-[ $# = 2 ] || die "usage: ${0##*/} TREE OUT.img"
+[ $# = 2 ] || [ $# = 3 ] || die "usage: ${0##*/} TREE OUT.img [MIB]"
 need_root
 command -v go >/dev/null || die "go is not in PATH ($PATH): under sudo, keep it by sudo env PATH=\"\$PATH\" ..."
-tree=$(realpath "$1") out=$2
+tree=$(realpath "$1") out=$2 noise=${3:-}
 export SOURCE_DATE_EPOCH=1700000000
 
 align=4                                       # MiB
-boot=40 rootA=152 rootB=152 state=20 data=64  # MiB; E22 has the sizes of the real one
+boot=40 rootA=152 rootB=${noise:-152} state=20 data=64  # MiB; E22 has the sizes of the real one
 p1=$align p2=$((p1 + boot)) p3=$((p2 + rootA)) p4=$((p3 + rootB))
 p5=$((p4 + align)) p6=$((p5 + state + align)) end=$((p6 + data))
 
@@ -88,10 +89,14 @@ root_files() {
 	mkdir -p "$dir/boot" "$dir/opt"
 	cp "$tree"/boot/vmlinuz-* "$dir/boot/bzImage"
 	initramfs "$dir/boot/initrd"
-	# does not compress, and is the same in every build
-	openssl enc -aes-128-ctr -nosalt -K ba1ea000ba1ea000ba1ea000ba1ea000 -iv 0 -in /dev/zero 2>/dev/null |
-		head -c 40M >"$dir/opt/payload.bin" || :
-	[ "$(stat -c %s "$dir/opt/payload.bin")" = $((40 << 20)) ] || die "payload is not 40 MiB"
+	incompressible 0 40 "$dir/opt/payload.bin"
+}
+
+# incompressible IV MIB FILE: bytes that don't compress, and are the same in every build.
+incompressible() {
+	openssl enc -aes-128-ctr -nosalt -K ba1ea000ba1ea000ba1ea000ba1ea000 -iv "$1" -in /dev/zero 2>/dev/null |
+		head -c "$2M" >"$3" || :
+	[ "$(stat -c %s "$3")" = $(($2 << 20)) ] || die "$3 is not $2 MiB"
 }
 
 boot_code() {
@@ -110,12 +115,17 @@ build() {
 	boot_partition "$image" "$dir/boot"
 	root_files "$dir/root"
 	ext4 "$image" "$p2" "$rootA" resin-rootA "$dir/root"
-	ext4 "$image" "$p3" "$rootB" resin-rootB
+	if [ -n "$noise" ]; then
+		incompressible 1 "$noise" "$dir/noise"
+		put "$image" "$p3" "$dir/noise"
+	else
+		ext4 "$image" "$p3" "$rootB" resin-rootB
+	fi
 	ext4 "$image" "$p5" "$state" resin-state
 	ext4 "$image" "$p6" "$data" resin-data
 	boot_code "$image" "$dir/core.img"
 	rm -r "$dir"
 }
 
-cache_build "$out" "$(cache_key "$tree" "$(go env GOVERSION)" "$(grep '^golang.org/x/sys ' "$here/../../../go.sum")" \
+cache_build "$out" "$(cache_key "$tree" "$noise" "$(go env GOVERSION)" "$(grep '^golang.org/x/sys ' "$here/../../../go.sum")" \
 	"@$here/../newos" "@$here/cache.sh" "@$here/newos-image.sh" "@$here/newos-boot")" build

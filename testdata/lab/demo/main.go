@@ -144,7 +144,7 @@ func watch(ctx context.Context, s *screen, vm *lab.VM, from int64) (lab.NewOSRep
 	if _, err := vm.WaitConsole(ctx, stage2Starts, from, patience); err != nil {
 		return lab.NewOSReport{}, reason(ctx, err)
 	}
-	s.say("4/5 GRUB starts stage 2: it takes image, networks and backup into memory, checks them, writes the disk and reads it back")
+	s.say("4/5 GRUB starts stage 2: it secures image, networks and backup, checks them, writes the disk and reads it back")
 	report, err := vm.WaitNewOS(ctx, from, patience)
 	return report, reason(ctx, err)
 }

@@ -1,0 +1,22 @@
+package flashplan
+
+const (
+	// kernelShare is what of MemTotal (proc_meminfo(5)) is not available any more when stage 2 starts with nothing else
+	// in memory: the kernel's own, in bytes.
+	kernelShare = 40 << 20
+	// initrdGrowth is how much larger a host's initramfs is unpacked: measured on Debian 12, 30 MB become 126 MB.
+	initrdGrowth = 4.5
+)
+
+// Machine is what a machine must have as MemTotal for stage 2 to run, in bytes: need is what it holds, its archive
+// unpacked included, keep what has to stay free, and initrd the size of the host's initramfs as it lies, 0 without.
+func Machine(need, keep, initrd int64) int64 {
+	return kernelShare + need + keep + int64(initrdGrowth*float64(initrd))
+}
+
+// Alone says whether stage 2 is to be started without the host's initramfs, whose files take more memory than the rest
+// of stage 2: only when memory is short, for with it goes /init, a way back that needs no boot loader. Then coming back
+// is a reboot, and our archive has all modules on the way to the disk.
+func Alone(total, need, keep, initrd int64) bool {
+	return initrd == 0 || total < Machine(need, keep, initrd)
+}

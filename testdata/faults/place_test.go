@@ -1,0 +1,135 @@
+package faults
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-json"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps/host/hosttest"
+)
+
+// shell runs a command that must succeed.
+func shell(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.CommandContext(context.Background(), name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+}
+
+// onDisk lays a device into a real ext4, with its partition where the device's /sys has it, and returns the file.
+func onDisk(t *testing.T, d device) string {
+	t.Helper()
+	d.Put("/sys/devices/pci0000:00/0000:00:03.0/virtio1/block/vda/vda1/start", "2048\n")
+	shell(t, "mkdir", "-p", filepath.Join(d.Root(), work))                                       // where precheck leaves its facts
+	shell(t, "sed", "-i", `s/"memory"/"memory","space"/`, filepath.Join(d.Root(), "/in/m.json")) // the disk is small
+	disk := filepath.Join(t.TempDir(), "disk")
+	shell(t, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-N", "2048", disk, fmt.Sprint((hosttest.DiskSize-1<<20)>>10, "K"))
+	point := mounted(t, disk)
+	low := filepath.Join(point, "low")
+	shell(t, "fallocate", "-l", "12M", low)
+	shell(t, "cp", "-a", "--sparse=always", d.Root()+"/.", point)
+	shell(t, "rm", low) // there the image goes first
+	shell(t, "umount", point)
+	return disk
+}
+
+// mounted mounts such a file until the test ends.
+func mounted(t *testing.T, disk string) string {
+	t.Helper()
+	point := t.TempDir()
+	shell(t, "mount", "-o", "loop", disk, point)
+	t.Cleanup(func() { _ = exec.CommandContext(context.Background(), "umount", point).Run() })
+	return point
+}
+
+// fresh is a machine on a copy of the disk, on which precheck has said which disk it is.
+func fresh(t *testing.T, disk string) (device, func()) {
+	t.Helper()
+	copied := filepath.Join(t.TempDir(), "disk")
+	shell(t, "cp", "--sparse=always", disk, copied)
+	point := mounted(t, copied)
+	d := device{Host: hosttest.Existing(t, point), t: t}
+	d.run("precheck", 0)
+	return d, func() { shell(t, "umount", point); shell(t, "e2fsck", "-fn", copied) }
+}
+
+// imageFacts is what prepare-image says of the image.
+func (d device) imageFacts() *schema.ImageFacts {
+	d.t.Helper()
+	data, err := d.ReadFile(work + "/image.stamp.json")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var s schema.Stamp
+	if err := json.Unmarshal(data, &s); err != nil {
+		d.t.Fatal(err)
+	}
+	return s.Facts.Image
+}
+
+// names is the content of the work dir, and how much of the disk is free, in MiB.
+func (d device) names() string {
+	d.t.Helper()
+	entries, err := d.ReadDir(work)
+	if err != nil {
+		return err.Error()
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	space, err := d.Rooted.Space(work)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return fmt.Sprint(strings.Join(out, " "), ", ", space.Free>>20)
+}
+
+// TestKilledWhilePlacing: on a real ext4, where prepare-image gives the image another place, every kill leaves the image
+// whole or none, and the next run ends where an undisturbed one does: in place, and with nothing left over.
+func TestKilledWhilePlacing(t *testing.T) {
+	b := brought{program: build(t), image: hosttest.Image(t)}
+	disk := onDisk(t, newDevice(t, b))
+	clean, done := fresh(t, disk)
+	clean.run("prepare-image", 0)
+	want, names := clean.imageFacts(), clean.names()
+	if want.Placement == nil || want.Placement.Held != 0 || want.Placement.InPlace != want.GzipSize {
+		t.Fatalf("placement %+v; want all in place", want.Placement)
+	}
+	done()
+	total := func() int { d, done := fresh(t, disk); defer done(); return d.points("prepare-image") }()
+	killed, low := 0, 0
+	for at := 1; at <= total; at++ {
+		if at < total-25 && at%max(total/8, 1) != 0 { // the move comes last
+			continue
+		}
+		killed++
+		d, done := fresh(t, disk)
+		if !d.run("prepare-image", at) {
+			t.Fatalf("not killed at %d of %d", at, total)
+		}
+		if data, err := d.ReadFile(work + "/image.gz"); err == nil && fmt.Sprintf("%x", sha256.Sum256(data)) != want.GzipSHA256 {
+			t.Errorf("killed at %d: image.gz is not whole", at)
+		}
+		if list, err := d.Extents(work + "/image.gz"); err == nil && list[0].Physical+1<<20 < hosttest.ImageSize {
+			low++
+		}
+		d.run("prepare-image", 0)
+		got := d.imageFacts()
+		if got.Placement == nil || *got.Placement != *want.Placement || d.names() != names {
+			t.Errorf("killed at %d: the next run leaves %+v, %s; want %+v, %s", at, got.Placement, d.names(), want.Placement, names)
+		}
+		done()
+	}
+	t.Logf("killed at %d of %d points, at %d of them before the image was moved", killed, total, low)
+	if low == 0 {
+		t.Error("the image never lay where the flash writes: nothing was moved")
+	}
+}
