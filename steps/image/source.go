@@ -16,6 +16,8 @@ import (
 
 // source is an image file in one of the formats that are read.
 type source interface {
+	// format names the format as schema.ImageReport does.
+	format() string
 	// rawSize is the size of the raw image in bytes, -1 if only its end tells.
 	rawSize() int64
 	// packedSize is about how many bytes the image has compressed, 0 if nobody knows.
@@ -37,6 +39,7 @@ type packing struct {
 
 // stream is a format that is unpacked from its beginning to its end.
 type stream interface {
+	format() string
 	rawSize() int64
 	packedSize() int64
 	// unpack starts at the beginning. Once the reader has returned io.EOF, every byte of the file has been written
@@ -141,6 +144,7 @@ func (f rawFile) view(context.Context) io.ReaderAt {
 
 type rawStream struct{ input }
 
+func (s rawStream) format() string    { return "raw" }
 func (s rawStream) rawSize() int64    { return s.size }
 func (s rawStream) packedSize() int64 { return 0 }
 

@@ -73,9 +73,7 @@ func (s survey) read() (findings, error) {
 		return findings{}, err
 	}
 	found := findings{table: table.Kind}
-	parts := slices.Clone(table.Partitions)
-	slices.SortFunc(parts, func(a, b parttable.Partition) int { return cmp.Compare(a.Start, b.Start) })
-	for _, p := range parts {
+	for _, p := range byStart(table.Partitions) {
 		if p.Extended {
 			continue
 		}
@@ -96,6 +94,13 @@ func (s survey) read() (findings, error) {
 	// Stage 2 would have no place for config.json and the networks: the device would come up out of reach.
 	return found, refuse(s.job.source+": no partition labelled "+strings.Join(bootNames(), " or "), "a balenaOS image (E20)",
 		"give the image as balena offers it for download")
+}
+
+// byStart is partitions in the order in which they lie, in which a stream can be looked at.
+func byStart(parts []parttable.Partition) []parttable.Partition {
+	parts = slices.Clone(parts)
+	slices.SortFunc(parts, func(a, b parttable.Partition) int { return cmp.Compare(a.Start, b.Start) })
+	return parts
 }
 
 // noTable refuses what is not a disk image and says what it is instead, or that it ends too early.
