@@ -20,7 +20,7 @@ type imageCmd struct {
 // imageCommon are the options of these commands.
 type imageCommon struct {
 	JSON bool   `name:"json" help:"Write exactly one JSON document to standard output."`
-	File string `arg:"" help:"Image file: raw, or in gzip or zip."`
+	File string `arg:"" help:"Image file: raw, or in gzip, zip, xz, zstd or bzip2."`
 }
 
 // imageWork is a command on an image file at work.

@@ -1,6 +1,6 @@
 // Package image makes the image ready to be flashed.
 //
-// The operator's file may be a raw disk image or one in gzip or zip; what it is, its content says and not its name.
+// The operator's file may be a raw disk image or one in gzip, zip, xz, zstd or bzip2; what it is, its content says and not its name.
 // It is only read (S62, S63). Out of it come image.gz and image.index.json in the work dir, see package flashimage, in
 // one pass and without a copy of the unpacked image. A file that already is in this form, made on a controller and its
 // index beside it, is verified and taken as it is.
@@ -80,7 +80,7 @@ func missing(plan *steps.Plan, c schema.ImageConfig) {
 		plan.Block(check, "an image to be downloaded", "a file", "this version does not download: do it yourself and set config.image.path")
 		return
 	}
-	plan.Block(check, "no config.image.path", "the path of a balenaOS image (S13)", "set config.image.path to a raw image, or to one in gzip or zip")
+	plan.Block(check, "no config.image.path", "the path of a balenaOS image (S13)", "set config.image.path to a raw image, or to one in gzip, zip, xz, zstd or bzip2")
 }
 
 // job is what is to become of which image.

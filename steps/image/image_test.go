@@ -29,6 +29,12 @@ func TestFormats(t *testing.T) {
 		{"gzip of several members", pack(t, raw[:5*mib+17], raw[5*mib+17:5*mib+18], nil, raw[5*mib+18:])},
 		{"zip deflated", zipped(t, zip.Deflate, raw, "balena.img")},
 		{"zip stored", zipped(t, zip.Store, raw, "dir/", "dir/balena.img", "__MACOSX/dir/._balena.img")},
+		{"zip64", zip64(t, raw)},
+		{"xz", filter(t, raw, "xz", "-1")},
+		{"xz of several streams", slices.Concat(filter(t, raw[:mib], "xz", "-1"), filter(t, raw[mib:], "xz", "-1"))},
+		{"zstd", filter(t, raw, "zstd")},
+		{"zstd of several frames", slices.Concat(filter(t, raw[:9*mib], "zstd"), filter(t, raw[9*mib:], "zstd"))},
+		{"bzip2 of several streams", slices.Concat(filter(t, raw[:9*mib+1], "bzip2"), filter(t, raw[9*mib+1:], "bzip2"))},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -99,9 +99,13 @@ func TestRefusals(t *testing.T) {
 		{"odd size", append(bytes.Clone(raw), 0), nil, "18874369 bytes unpacked, expected a disk image: a multiple of 512"},
 		{"truncated", raw[:9*mib], nil, "truncated"},
 		{"truncated GPT", gpt.build(t)[:9*mib], nil, "truncated"},
-		{"xz", filter(t, text, "xz"), nil, "xz -dk " + srcPath},
-		{"zstd", filter(t, text, "zstd"), nil, "zstd -dk " + srcPath},
-		{"bzip2", filter(t, text, "bzip2"), nil, "bzip2 -dk " + srcPath},
+		{"text in xz", filter(t, text, "xz"), nil, "a text"},
+		{"text in zstd", filter(t, text, "zstd"), nil, "a text"},
+		{"text in bzip2", filter(t, text, "bzip2"), nil, "a text"},
+		{"large xz dictionary", filter(t, raw[:mib], "xz", "-9"), nil, "an xz dictionary of 64 MiB"},
+		{"xz filter", filter(t, raw[:mib], "xz", "--x86", "--lzma2=preset=0"), nil, "pack it again, e.g. xz -dc " + srcPath},
+		{"large zstd window", filter(t, raw, "zstd", "--long=27"), nil, "a zstd window of more than 16 MiB"},
+		{"larger than the disk in xz", filter(t, raw, "xz", "-0"), small, "at most the 8388608 bytes of disk sda"},
 		{"two files", zipped(t, zip.Store, raw, "a.img", "b.img"), nil, `2 files in it: "a.img" and "b.img"`},
 		{"three files", zipped(t, zip.Store, raw[:512], "a", "b", "c"), nil, "3 files in it"},
 		{"no file", zipped(t, zip.Store, nil, "dir/"), nil, "without a file"},
@@ -152,6 +156,7 @@ func TestRefusals(t *testing.T) {
 // What only shows when the whole file was read is a failure that leaves nothing.
 func TestFailures(t *testing.T) {
 	raw := balenaDisk().build(t)
+	bzipped := filter(t, raw, "bzip2", "-1")
 	packed, deflated := pack(t, raw), zipped(t, zip.Deflate, raw, "a.img")
 	members := pack(t, raw[:8*mib], raw[8*mib:])
 	second := len(pack(t, raw[:8*mib]))
@@ -173,6 +178,13 @@ func TestFailures(t *testing.T) {
 		{"zeros behind gzip", append(bytes.Clone(packed), make([]byte, 512)...), nil, "invalid header", "download it again"},
 		{"gzip of an odd size", pack(t, raw, []byte{0}), nil, "18874369 bytes unpacked", "download it again"},
 		{"gzip bomb", pack(t, bomb), onDisk(20*mib, 512), "at most the 20971520 bytes of disk sda", "smaller image"},
+		{"xz cut", filter(t, raw, "xz", "-0")[:2*mib], nil, "no footer at its end", "download it again"},
+		{"zstd cut", filter(t, raw, "zstd")[:2*mib], nil, "zstd data near offset", "download it again"},
+		{"bzip2 cut", bzipped[:2*mib], nil, "bzip2 data near offset", "download it again"},
+		{"garbage behind zstd", append(filter(t, raw, "zstd"), "garbage"...), nil, "zstd data near offset", "download it again"},
+		{"garbage behind bzip2", append(bytes.Clone(bzipped), "garbage"...), nil, "bzip2 data near offset", "download it again"},
+		{"zstd bomb", filter(t, bomb, "zstd"), onDisk(20*mib, 512), "at most the 20971520 bytes of disk sda", "smaller image"},
+		{"bzip2 bomb", append(bytes.Clone(bzipped), filter(t, bomb[len(raw):], "bzip2", "-1")...), onDisk(20*mib, 512), "at most the 20971520 bytes of disk sda", "smaller image"},
 		{"zip without its directory", deflated[:len(deflated)*2/3], nil, "zip directory at the end", "download it again"},
 		{"zip with another byte", flipped, nil, "a.img in it, near offset", "download it again"},
 		{"digest", packed, func(m *schema.Migration) { m.Config.Image.SHA256 = strings.Repeat("0", 64) },

@@ -11,6 +11,7 @@ import (
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/flashimage"
 	"github.com/balena-community/balena-migrate/steps"
+	"github.com/balena-community/balena-migrate/steps/device/packed"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -82,13 +83,6 @@ func (j job) open(r host.Reader) (host.File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// packers are formats that are recognised in order to say what to do about them.
-func packers() []struct{ magic, name, unpack string } {
-	return []struct{ magic, name, unpack string }{
-		{"\xfd7zXZ\x00", "an xz file", "xz -dk"}, {"\x28\xb5\x2f\xfd", "a zstd file", "zstd -dk"}, {"BZh", "a bzip2 file", "bzip2 -dk"},
-	}
-}
-
 // detect finds the format by the first bytes.
 func (j job) detect(r host.Reader, f host.File, size int64) (source, error) {
 	magic := make([]byte, 8)
@@ -104,10 +98,8 @@ func (j job) detect(r host.Reader, f host.File, size int64) (source, error) {
 	case strings.HasPrefix(begins, "PK\x03\x04"), strings.HasPrefix(begins, "PK\x05\x06"):
 		return openZip(in)
 	}
-	for _, p := range packers() {
-		if strings.HasPrefix(begins, p.magic) {
-			return nil, refuse(j.source+": "+p.name, "a raw image, or one in gzip or zip", "unpack it first: "+p.unpack+" "+j.source)
-		}
+	if f, ok := packed.Detect(magic[:n]); ok {
+		return openStream(in, f)
 	}
 	return rawFile{streamed{rawStream{in}}}, nil
 }
