@@ -135,7 +135,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	b.watch.Reset(b.idle)
 	n, err := b.ReadCloser.Read(p)
 	b.watch.Stop() // what the reader does in between is not the server's silence
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = because(b.ctx, bare(err))
 	}
 	return n, err

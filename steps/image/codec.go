@@ -65,10 +65,10 @@ func (d *decoded) Read(p []byte) (int, error) {
 	}
 	n, err := d.r.Read(p)
 	d.n += int64(n)
-	switch {
-	case err == nil:
+	if err == nil {
 		return n, nil
-	case err == io.EOF:
+	}
+	if err == io.EOF {
 		return n, d.finish()
 	}
 	return n, d.explain(err)

@@ -23,6 +23,8 @@ type prepare struct {
 	job
 	// inPlace says that image and index lie there already and are only verified.
 	inPlace bool
+	// unseen says that the file was not here when this was planned, so nobody has looked at it.
+	unseen bool
 }
 
 // Note implements steps.Change.
@@ -59,6 +61,11 @@ func (p prepare) apply(ctx context.Context, t steps.Target) error {
 	defer f.Close()
 	if m.src, err = p.detect(m.h, f, size); err != nil {
 		return err
+	}
+	if p.unseen {
+		if _, err := p.glance(ctx, m.src); err != nil {
+			return err
+		}
 	}
 	facts, err := m.make(ctx)
 	if err != nil {
@@ -192,7 +199,8 @@ func (m *making) record(ctx context.Context, facts *schema.ImageFacts) error {
 	}
 	source := m.file
 	source.SHA256, image.SHA256 = facts.SourceSHA256, facts.GzipSHA256
+	files := []schema.FileStamp{source, image, index}
 	return steps.SaveStamp(m.h, m.stamp, &schema.Stamp{
-		Recipe: recipe, Files: []schema.FileStamp{source, image, index}, Facts: schema.Facts{Image: facts},
+		Recipe: m.recipe(), Files: files[len(files)-len(m.stamped()):], Facts: schema.Facts{Image: facts},
 	})
 }

@@ -124,7 +124,11 @@ func TestRefusals(t *testing.T) {
 		{"larger than the disk in gzip", pack(t, raw), small, "at most the 8388608 bytes of disk sda"},
 		{"other sectors", raw, native, "sectors of 4096 bytes"},
 		{"no path", raw, func(m *schema.Migration) { m.Config.Image.Path = "" }, "no config.image.path"},
-		{"download", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.URL = "", "https://x.org" }, "does not download"},
+		{"version", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.Version = "", "6.0" }, "does not choose"},
+		{"path and URL", raw, func(m *schema.Migration) { m.Config.Image.URL = "https://x.org" }, "one of the two"},
+		{"URL without TLS", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.URL = "", "http://x.org/i?canary" }, "http://x.org without a digest"},
+		{"URL with a password", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.URL = "", "https://u:canary@x.org/i" }, "user name or password"},
+		{"URL without a host", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.URL = "", "https:///i" }, "not an address"},
 		{"missing", raw, func(m *schema.Migration) { m.Config.Image.Path = "/srv/other" }, "/srv/other: no such file"},
 		{"directory", raw, func(m *schema.Migration) { m.Config.Image.Path = "/srv" }, "expected a regular file"},
 		{"no space", raw, func(m *schema.Migration) { m.Config.Disk.MinFreeMB = 1 << 40 }, "to spare"},
@@ -145,6 +149,9 @@ func TestRefusals(t *testing.T) {
 				}
 			}
 			steptest.Valid(t, res)
+			if strings.Contains(res.Msg, "canary") {
+				t.Errorf("a credential shows: %s", res.Msg)
+			}
 			if got := b.visible(t); len(got) > 0 {
 				t.Errorf("%v is visible", got)
 			}
