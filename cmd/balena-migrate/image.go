@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
@@ -15,6 +17,8 @@ import (
 // imageCmd are the commands that work on an image file: on a workstation too, and without root.
 type imageCmd struct {
 	Inspect imageInspectCmd `cmd:"" help:"Say what an image file is: format, size, partitions, device type."`
+	Extract imageExtractCmd `cmd:"" help:"Write the raw image, a partition or a file of one to a file."`
+	Verify  imageVerifyCmd  `cmd:"" help:"Read all of an image file and compare every checksum."`
 }
 
 // imageCommon are the options of these commands.
@@ -93,5 +97,50 @@ func (c imageInspectCmd) Run(ctx context.Context, t terminal) error {
 	return w.finish(w.with(func(f *image.File) error {
 		w.report.Msg = f.String()
 		return f.Inspect(ctx, w.report)
+	}))
+}
+
+type imageVerifyCmd struct {
+	imageCommon
+	SHA256 string `name:"sha256" placeholder:"HEX" help:"The SHA-256 the file must have."`
+}
+
+// Run implements the command.
+func (c imageVerifyCmd) Run(ctx context.Context, t terminal) error {
+	w, err := c.open(t, "verify")
+	if err != nil {
+		return err
+	}
+	if c.SHA256 != "" && !sha256Text.MatchString(c.SHA256) {
+		return &usageError{fmt.Errorf("--sha256: found %q, expected 64 hex digits", c.SHA256)}
+	}
+	return w.finish(w.with(func(f *image.File) error {
+		w.report.Msg = f.String() + ": good"
+		return f.Verify(ctx, strings.ToLower(c.SHA256), w.out.progress, w.report)
+	}))
+}
+
+var sha256Text = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
+
+type imageExtractCmd struct {
+	imageCommon
+	What  string `arg:"" optional:"" help:"A partition by number, label or name, or a file on a FAT partition: resin-boot:config.txt. Default: the whole raw image."`
+	To    string `required:"" placeholder:"FILE" help:"Where to write it."`
+	Force bool   `help:"Replace a file that is there."`
+}
+
+// Run implements the command.
+func (c imageExtractCmd) Run(ctx context.Context, t terminal) error {
+	w, err := c.open(t, "extract")
+	if err != nil {
+		return err
+	}
+	to, err := filepath.Abs(c.To)
+	if err != nil {
+		return err
+	}
+	return w.finish(w.with(func(f *image.File) error {
+		w.report.Msg = f.String() + " to " + to
+		return f.Extract(ctx, w.files, image.Extraction{What: c.What, To: to, Force: c.Force}, w.out.progress, w.report)
 	}))
 }

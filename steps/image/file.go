@@ -25,7 +25,7 @@ type File struct {
 
 // Open opens an image file. One that is not accepted is an error that [Blocker] knows.
 func Open(r host.Reader, name string) (*File, error) {
-	j := job{source: name}
+	j := job{source: name, given: "the file name"}
 	f, size, err := j.open(r)
 	if err != nil {
 		return nil, err
@@ -54,11 +54,7 @@ func Blocker(err error) (schema.Blocked, bool) {
 // named; nothing is verified, see [File.Verify].
 func (f *File) Inspect(ctx context.Context, report *schema.ImageReport) error {
 	f.head(report)
-	view := f.src.view(ctx)
-	if w, packed := view.(*window); packed {
-		w.reach = maxRaw
-	}
-	return f.describe(&watched{r: view}, report)
+	return f.describe(&watched{r: f.view(ctx)}, report)
 }
 
 // head is what is known without unpacking.

@@ -94,6 +94,7 @@ func (j job) choose(ctx context.Context, r host.Reader, plan *steps.Plan) error 
 // job is what is to become of which image.
 type job struct {
 	source       string
+	given        string // what names the source, for remedies
 	dir          string
 	image, index string
 	stamp        string
@@ -106,7 +107,7 @@ type job struct {
 
 func newJob(v steps.View) job {
 	j := job{
-		source: v.Config.Image.Path, dir: v.WorkDir, image: path.Join(v.WorkDir, imageName),
+		source: v.Config.Image.Path, given: "config.image.path", dir: v.WorkDir, image: path.Join(v.WorkDir, imageName),
 		index: path.Join(v.WorkDir, indexName), stamp: path.Join(v.WorkDir, stampName),
 		want: v.Config.Image, keepFree: v.Config.Disk.MinFreeMB << 20,
 	}

@@ -68,11 +68,11 @@ func (j job) open(r host.Reader) (host.File, int64, error) {
 	info, err := r.Stat(j.source)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, 0, refuse(j.source+": no such file", "a balenaOS image", "mend config.image.path")
+		return nil, 0, refuse(j.source+": no such file", "a balenaOS image", "mend "+j.given)
 	case err != nil:
 		return nil, 0, err
 	case !info.Mode().IsRegular():
-		return nil, 0, refuse(fmt.Sprintf("%s: %s", j.source, info.Mode().Type()), "a regular file", "mend config.image.path")
+		return nil, 0, refuse(fmt.Sprintf("%s: %s", j.source, info.Mode().Type()), "a regular file", "mend "+j.given)
 	case info.Size() == 0:
 		return nil, 0, refuse(j.source+": an empty file", "a balenaOS image", "download it again")
 	}
