@@ -192,7 +192,7 @@ func TestReadAnywhere(t *testing.T) {
 		p := make([]byte, r[1])
 		n, err := file.ReadAt(p, int64(r[0]))
 		left := want[min(r[0], len(want)):]
-		if n != min(len(left), r[1]) || !bytes.Equal(p[:n], left[:n]) || (n < r[1]) != (err == io.EOF) {
+		if n != min(len(left), r[1]) || !bytes.Equal(p[:n], left[:n]) || (n < r[1]) != errors.Is(err, io.EOF) {
 			t.Errorf("%d bytes from %d: %d, error %v", r[1], r[0], n, err)
 		}
 	}

@@ -131,7 +131,7 @@ func (f *FS) target(i *inode) (string, error) {
 		return "", err
 	}
 	b := make([]byte, i.size)
-	if _, err := c.ReadAt(b, 0); err != nil && err != io.EOF {
+	if _, err := c.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
 	return string(b), nil

@@ -150,11 +150,7 @@ func (f *File) boot(section *io.SectionReader, p parttable.Partition, report *sc
 	if err != nil {
 		return
 	}
-	flasher := label == flasherBoot || p.Name == flasherBoot
-	for _, mark := range flasherMarks() {
-		_, err := files.Stat(mark)
-		flasher = flasher || err == nil
-	}
+	flasher := isFlasher(p, label, files)
 	if !flasher && !slices.Contains(bootNames(), label) && !slices.Contains(bootNames(), p.Name) {
 		return
 	}

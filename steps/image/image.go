@@ -9,15 +9,18 @@
 // after a cut (the most that is needed beside the result is the packed file). It is deleted once the result is stamped;
 // the stamp knows the address, so another run asks the network nothing.
 //
+// A flasher image, which would only install another one, is unwrapped while it goes by (E24): its file systems are read
+// here, and what comes out is the image in it. What the flasher would have put beside it lies in image.extras (E27).
+//
 // What should not be flashed is refused before anything is written, for which the beginning of the image is unpacked:
-// files that are no disk image, images of another device type, and flasher images (S65, D9). The stamp makes a second
-// run cost a few calls of stat(2).
+// files that are no disk image, and images of another device type (S65, D9). The stamp makes a second run cost a few
+// calls of stat(2).
 //
 // When the disk to be flashed is known, image.gz is brought to where the flash does not write, if the disk has room: stage
 // 2 then need not hold it in memory. See package place.
 //
-// The step owns image.gz, image.index.json, image.stamp.json and image.download* in the work dir; remove them to undo it, or any of
-// them to have the image made anew.
+// The step owns image.gz, image.index.json, image.stamp.json, image.extras and image.download* in the work dir; remove
+// them to undo it, or any file of them to have the image made anew.
 package image
 
 import (
@@ -28,6 +31,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
+	"github.com/balena-community/balena-migrate/steps/device/devicetype"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -42,7 +46,7 @@ const (
 const fileMode fs.FileMode = 0o600
 
 // recipe changes with the files that this program makes of the same image.
-const recipe = "image/1"
+const recipe = "image/2"
 
 // check is the name blockers of this step carry.
 const check = "image"
@@ -99,6 +103,7 @@ type job struct {
 	image, index string
 	stamp        string
 	want         schema.ImageConfig
+	claims       devicetype.Claims
 	// disk is the disk to be flashed, nil while it is not known: on a controller it never is.
 	disk *schema.Disk
 	// keepFree is in bytes.
@@ -109,7 +114,7 @@ func newJob(v steps.View) job {
 	j := job{
 		source: v.Config.Image.Path, given: "config.image.path", dir: v.WorkDir, image: path.Join(v.WorkDir, imageName),
 		index: path.Join(v.WorkDir, indexName), stamp: path.Join(v.WorkDir, stampName),
-		want: v.Config.Image, keepFree: v.Config.Disk.MinFreeMB << 20,
+		want: v.Config.Image, claims: claims(v), keepFree: v.Config.Disk.MinFreeMB << 20,
 	}
 	if v.Facts.Host != nil {
 		j.disk = v.Facts.Host.Disk
@@ -158,14 +163,20 @@ func (j job) work(ctx context.Context, r host.Reader, plan *steps.Plan) error {
 	}
 	j.warn(plan, found)
 	j.clear(r, plan, inPlace)
-	plan.Add(prepare{job: j, inPlace: inPlace})
+	plan.Add(prepare{job: j, inPlace: inPlace, flasher: found.flasher})
 	return nil
 }
 
 // fresh says whether what the stamp tells is still true.
 func (j job) fresh(r host.Reader, s *schema.Stamp) bool {
+	if s == nil || s.Facts.Image == nil {
+		return false
+	}
 	names := j.stamped()
-	if s == nil || s.Facts.Image == nil || len(s.Files) != len(names) {
+	for _, e := range s.Facts.Image.Extras {
+		names = append(names, e.Path)
+	}
+	if len(s.Files) != len(names) {
 		return false
 	}
 	for i, name := range names {
@@ -215,7 +226,7 @@ func (j job) clear(r host.Reader, plan *steps.Plan, inPlace bool) {
 	if inPlace {
 		old = old[:1]
 	}
-	for _, name := range old {
+	for _, name := range append(old, j.oldExtras(r)...) {
 		if info, err := r.Lstat(name); err == nil && info.Mode().IsRegular() {
 			plan.Add(remove(name))
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -75,7 +76,8 @@ func (b *bench) checkFacts(t *testing.T, f *schema.ImageFacts, raw, source []byt
 			want.DataSize += mib
 		}
 	}
-	if *f != want {
+	want.Partitions = f.Partitions // see TestTruth
+	if !reflect.DeepEqual(*f, want) {
 		t.Errorf("facts %+v\nwant  %+v", *f, want)
 	}
 	names := []string{imageName, indexName, stampName}
@@ -261,7 +263,7 @@ func TestPreparedElsewhere(t *testing.T) {
 		b.Put(at+".index.json", string(index))
 		b.in.Config.Image.Path = at + ".gz"
 		res := steptest.Laws(t, Step{}, b.run, b.in)
-		if *res.Facts.Image != facts {
+		if !reflect.DeepEqual(*res.Facts.Image, facts) {
 			t.Errorf("%s: facts %+v, want %+v", at, *res.Facts.Image, facts)
 		}
 		if !bytes.Equal(b.unpacked(t), raw) {

@@ -25,6 +25,8 @@ type prepare struct {
 	inPlace bool
 	// unseen says that the file was not here when this was planned, so nobody has looked at it.
 	unseen bool
+	// flasher says that the image is in a flasher image.
+	flasher bool
 }
 
 // Note implements steps.Change.
@@ -63,7 +65,14 @@ func (p prepare) apply(ctx context.Context, t steps.Target) error {
 		return err
 	}
 	if p.unseen {
-		if _, err := p.glance(ctx, m.src); err != nil {
+		found, err := p.glance(ctx, m.src)
+		if err != nil {
+			return err
+		}
+		m.flasher = found.flasher
+	}
+	if m.flasher {
+		if err := m.unwrap(ctx); err != nil {
 			return err
 		}
 	}
@@ -81,6 +90,7 @@ type making struct {
 	progress steps.Progress
 	src      source
 	file     schema.FileStamp // of the operator's file
+	outside  outside          // of the flasher image, if it is one
 }
 
 // make writes image and index, and gives them their names once all is known to be good.
@@ -176,15 +186,21 @@ func (m *making) facts(r io.ReaderAt, index *schema.ImageIndex) (*schema.ImageFa
 	if err != nil {
 		return nil, err
 	}
-	found, err := survey{job: m.job, r: &watched{r: reader.View()}, size: index.RawSize, reach: index.RawSize}.look()
+	look := survey{job: m.job, r: &watched{r: reader.View()}, size: index.RawSize, reach: index.RawSize, outer: m.outside.findings}
+	found, err := look.look()
 	if err != nil {
 		return nil, err
 	}
-	return &schema.ImageFacts{
+	if err := m.unwrapped(found); err != nil {
+		return nil, err
+	}
+	f := &schema.ImageFacts{
 		Path: m.image, Index: m.index, GzipSize: index.GzipSize, GzipSHA256: index.GzipSHA256,
 		RawSize: index.RawSize, RawSHA256: index.RawSHA256, DataSize: index.DataSize(), SourceSHA256: m.file.SHA256,
 		Table: found.table, DeviceType: found.deviceType, Arch: found.arch,
-	}, nil
+		Flasher: m.flasher, Extras: m.extraFacts(),
+	}
+	return f, look.truth(found, f)
 }
 
 // record leaves the stamp.
@@ -199,8 +215,13 @@ func (m *making) record(ctx context.Context, facts *schema.ImageFacts) error {
 	}
 	source := m.file
 	source.SHA256, image.SHA256 = facts.SourceSHA256, facts.GzipSHA256
+	extras, err := extraStamps(m.h, facts.Extras)
+	if err != nil {
+		return err
+	}
 	files := []schema.FileStamp{source, image, index}
+	files = append(files[len(files)-len(m.stamped()):], extras...)
 	return steps.SaveStamp(m.h, m.stamp, &schema.Stamp{
-		Recipe: m.recipe(), Files: files[len(files)-len(m.stamped()):], Facts: schema.Facts{Image: facts},
+		Recipe: m.recipe(), Files: files, Facts: schema.Facts{Image: facts},
 	})
 }

@@ -50,7 +50,7 @@ func onDisk(size, sector int64) func(*schema.Migration) {
 	}
 }
 
-func ext4(t *testing.T) []byte {
+func extFS(t *testing.T) []byte {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "fs")
 	tool(t, "", "mkfs.ext4", "-q", name, "4M")
@@ -88,8 +88,8 @@ func TestRefusals(t *testing.T) {
 		{"text in gzip", pack(t, text), nil, "a text"},
 		{"text in zip", zipped(t, zip.Deflate, append(text, make([]byte, 512-len(text)%512)...), "x"), nil, "expected a disk image with a partition table"},
 		{"program", append(program, make([]byte, 512-len(program)%512)...), nil, "an ELF program"},
-		{"file system", ext4(t), nil, "a file system (ext4) and no disk"},
-		{"file system in gzip", pack(t, ext4(t)), nil, "a file system (ext4) and no disk"},
+		{"file system", extFS(t), nil, "a file system (ext4) and no disk"},
+		{"file system in gzip", pack(t, extFS(t)), nil, "a file system (ext4) and no disk"},
 		{"boot partition alone", raw[mib : 7*mib], nil, "a file system (vfat) and no disk"},
 		{"zeros", make([]byte, 4*mib), nil, "nothing but zeros"},
 		{"tar in gzip", pack(t, append(append(make([]byte, 257), "ustar"...), make([]byte, 1024)...)), nil, "a tar archive"},
@@ -112,10 +112,10 @@ func TestRefusals(t *testing.T) {
 		{"empty zip", zipped(t, zip.Store, nil), nil, "without a file"},
 		{"encrypted", encrypted(zipped(t, zip.Deflate, raw, "a.img")), nil, "encrypted"},
 		{"zip method", method(zipped(t, zip.Deflate, raw, "a.img"), 93), nil, "zip method 93"},
-		{"flasher by label (D9, E24)", flasher.build(t), nil, "a flasher image"},
-		{"flasher in gzip", pack(t, flasher.build(t)), nil, "partition 1 is named flash-boot"},
-		{"flasher by mark", pack(t, marked.build(t)), nil, "partition 1 holds balena-image-flasher"},
-		{"device type", pack(t, raw), other, "found " + srcPath + ": genericx86-64-ext, expected raspberrypi4-64"},
+		{"flasher without a root (D9, E24)", flasher.build(t), nil, "a flasher image without a partition labelled flash-rootA"},
+		{"the same in gzip", pack(t, flasher.build(t)), nil, "a flasher image without a partition labelled flash-rootA"},
+		{"the same by its mark", pack(t, marked.build(t)), nil, "a flasher image without a partition labelled flash-rootA"},
+		{"device type", pack(t, raw), other, "found " + srcPath + ": an image for genericx86-64-ext, expected raspberrypi4-64"},
 		{"no device type", pack(t, (disk{label: "resin-boot", bootAt: 1}).build(t)), other, "does not say for which device type"},
 		{"damaged device type", broken.build(t), nil, "device-type.json"},
 		{"damaged GPT", noPrimary, nil, "a damaged GPT"},

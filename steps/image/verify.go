@@ -72,7 +72,7 @@ func (f *File) whole(ctx context.Context, raw int64, report *schema.ImageReport)
 	if err != nil {
 		return err
 	}
-	return f.job.table(table, raw)
+	return f.job.whole(table, raw)
 }
 
 // view is the raw image, read anywhere.

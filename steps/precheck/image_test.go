@@ -158,3 +158,16 @@ func FuzzInspect(f *testing.F) {
 		}
 	})
 }
+
+// E37: the operator's word for the device type is taken, and said.
+func TestDeviceTypeOverride(t *testing.T) {
+	h, in := machines()[0].start(t)
+	in.Config.Image.DeviceType = "surface-pro-6"
+	res := converge(t, h, in)
+	if c := status(t, res, "device-type"); c.Status != "warn" || c.Got != "surface-pro-6" || len(res.Blocked) > 0 {
+		t.Errorf("%+v, blocked %+v", c, res.Blocked)
+	}
+	if !strings.Contains(strings.Join(res.Warnings, "\n"), "config.json is for genericx86-64-ext, as which the device will register") {
+		t.Errorf("warnings %q", res.Warnings)
+	}
+}
