@@ -22,7 +22,11 @@ type download struct{ remote }
 
 // Note implements steps.Change.
 func (d download) Note() schema.ChangeNote {
-	return schema.ChangeNote{Action: "download image", Target: d.source}
+	action := "download image"
+	if d.chosen != nil {
+		action = "download " + d.chosen.String()
+	}
+	return schema.ChangeNote{Action: action, Target: d.source}
 }
 
 // Apply implements steps.Change.
@@ -57,7 +61,7 @@ func (d download) apply(ctx context.Context, t steps.Target) error {
 }
 
 func (r remote) newNote() *schema.ImageDownload {
-	return &schema.ImageDownload{Schema: schema.ImageDownloadName, URLSHA256: urlSum(r.url), Size: -1}
+	return &schema.ImageDownload{Schema: schema.ImageDownloadName, URLSHA256: urlSum(r.origin), Size: -1}
 }
 
 // transfer is a download at work: have bytes are in the file and in sum.

@@ -346,7 +346,7 @@ func TestDownloadGoesOnAfterAnotherRun(t *testing.T) {
 	s := newServer(t, pack(t, raw))
 	have := int64(len(s.file) / 3)
 	note := func(b *bench, edit func(*schema.ImageDownload)) {
-		n := newRemote(job{want: schema.ImageConfig{URL: s.url}}).newNote()
+		n := newRemote(job{want: schema.ImageConfig{URL: s.url}, origin: s.url}).newNote()
 		n.ETag, n.Size, n.Have = s.tag, int64(len(s.file)), have
 		edit(n)
 		data, err := schema.Encode(n)

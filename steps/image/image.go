@@ -26,6 +26,7 @@ package image
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 
@@ -66,7 +67,7 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	plan := steps.Plan{Facts: v.Facts}
 	plan.Facts.Image = nil
 	j := newJob(v)
-	err := j.choose(ctx, v.Files, &plan)
+	err := j.choose(ctx, v, &plan)
 	if err == nil {
 		err = j.place(v, &plan)
 	}
@@ -78,21 +79,21 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	return plan, err
 }
 
-// choose goes by where the image comes from: exactly one of path and url.
-func (j job) choose(ctx context.Context, r host.Reader, plan *steps.Plan) error {
+// choose goes by where the image comes from: a file, an address, or balena.
+func (j job) choose(ctx context.Context, v steps.View, plan *steps.Plan) error {
 	c := j.want
 	switch {
 	case c.Path != "" && c.URL != "":
 		return refuse("config.image.path and config.image.url", "one of the two", "remove one of them")
 	case c.URL != "":
-		return newRemote(j).plan(ctx, r, plan)
+		return newRemote(j).plan(ctx, v.Files, plan)
 	case c.Path != "":
-		return j.plan(ctx, r, plan)
+		return j.plan(ctx, v.Files, plan)
 	case c.Version != "":
-		return refuse("config.image.version", "a file or an address", "this version does not choose an image: set config.image.path or config.image.url")
+		return j.planVersion(ctx, v, plan)
 	}
 	return refuse("no config.image.path", "a balenaOS image (S13)",
-		"set config.image.path to a raw image, or to one in gzip, zip, xz, zstd or bzip2, or config.image.url to where there is one")
+		"set config.image.path to a raw image, or to one in gzip, zip, xz, zstd or bzip2, config.image.url to where there is one, or config.image.version")
 }
 
 // job is what is to become of which image.
@@ -103,7 +104,9 @@ type job struct {
 	image, index string
 	stamp        string
 	want         schema.ImageConfig
-	claims       devicetype.Claims
+	// origin is where the image is downloaded from, empty for a file of the operator's.
+	origin string
+	claims devicetype.Claims
 	// disk is the disk to be flashed, nil while it is not known: on a controller it never is.
 	disk *schema.Disk
 	// keepFree is in bytes.
@@ -114,12 +117,21 @@ func newJob(v steps.View) job {
 	j := job{
 		source: v.Config.Image.Path, given: "config.image.path", dir: v.WorkDir, image: path.Join(v.WorkDir, imageName),
 		index: path.Join(v.WorkDir, indexName), stamp: path.Join(v.WorkDir, stampName),
-		want: v.Config.Image, claims: claims(v), keepFree: v.Config.Disk.MinFreeMB << 20,
+		want: v.Config.Image, claims: claims(v), origin: origin(v), keepFree: v.Config.Disk.MinFreeMB << 20,
 	}
 	if v.Facts.Host != nil {
 		j.disk = v.Facts.Host.Disk
 	}
 	return j
+}
+
+// origin is the address of an image, or what is wished of balena.
+func origin(v steps.View) string {
+	c := v.Config.Image
+	if c.Path != "" || c.URL != "" || c.Version == "" {
+		return c.URL
+	}
+	return fmt.Sprintf("balenaOS %s for %s from %s", c.Version, downloadType(v), v.Config.Balena.APIURL)
 }
 
 // plan compares the work dir with what is wanted. A *refusal becomes a blocker.
@@ -184,7 +196,7 @@ func (j job) fresh(r host.Reader, s *schema.Stamp) bool {
 			return false
 		}
 	}
-	if j.want.URL != "" && j.want.SHA256 != "" && j.want.SHA256 != s.Facts.Image.SourceSHA256 {
+	if j.origin != "" && j.want.SHA256 != "" && j.want.SHA256 != s.Facts.Image.SourceSHA256 {
 		return false // another file under the same address
 	}
 	return steps.Fresh(r, s, j.recipe())
@@ -192,15 +204,15 @@ func (j job) fresh(r host.Reader, s *schema.Stamp) bool {
 
 // stamped are the files that the stamp is about. What was downloaded is gone by then.
 func (j job) stamped() []string {
-	if j.want.URL != "" {
+	if j.origin != "" {
 		return []string{j.image, j.index}
 	}
 	return []string{j.source, j.image, j.index}
 }
 
 func (j job) recipe() string {
-	if j.want.URL != "" {
-		return recipe + " from " + urlSum(j.want.URL)
+	if j.origin != "" {
+		return recipe + " from " + urlSum(j.origin)
 	}
 	return recipe
 }

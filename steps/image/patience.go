@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -137,7 +138,7 @@ func headOf(answer *http.Response) head {
 
 // get asks for a file. Any other status than 200 and 206 is a *statusError.
 func (r remote) get(ctx context.Context, h host.Reader, header http.Header) (*http.Response, error) {
-	answer, err := h.Fetch(ctx, host.Request{URL: r.url, Header: header, Allow: r.allow, Idle: r.patience.idle})
+	answer, err := h.Fetch(ctx, r.request(header))
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +151,17 @@ func (r remote) get(ctx context.Context, h host.Reader, header http.Header) (*ht
 		return nil, failed
 	}
 	return nil, refuse(failed.Error(), "an image to download", "mend config.image.url, or download it yourself and set config.image.path")
+}
+
+// request is the one for the file, with more in its header. A key goes only where balena's own request lets it go.
+func (r remote) request(header http.Header) host.Request {
+	q := host.Request{URL: r.url, Header: header, Allow: r.allow, Idle: r.patience.idle}
+	if r.chosen == nil {
+		return q
+	}
+	q.Header, q.Allow = r.chosen.Request.Header.Clone(), r.chosen.Request.Allow
+	maps.Copy(q.Header, header)
+	return q
 }
 
 // head asks what the server has, for the price of the first few bytes: HEAD is not answered by every signed address.

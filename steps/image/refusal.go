@@ -7,7 +7,6 @@ import (
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/parttable"
 	"github.com/balena-community/balena-migrate/steps"
-	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
@@ -103,27 +102,16 @@ func claims(v steps.View) devicetype.Claims {
 	if f := v.Facts.Host; f != nil {
 		c.Machine, c.Device = f.Arch, f.DeviceTypes
 	}
-	if name := v.Config.Balena.ConfigJSON; name != "" {
-		c.Config = configType(v.Files, name)
-	}
+	c.Config = configType(v.Files, v.Config.Balena.ConfigJSON)
 	return c
 }
 
 // configType is the device type in config.json, empty if it can't be told.
 func configType(r host.Reader, name string) string {
-	info, err := r.Stat(name)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > configjson.MaxSize {
-		return ""
+	if file := readConfig(r, name); file != nil {
+		return file.DeviceType()
 	}
-	data, err := r.ReadFile(name)
-	if err != nil {
-		return ""
-	}
-	file, err := configjson.Parse(data)
-	if err != nil {
-		return ""
-	}
-	return file.DeviceType()
+	return ""
 }
 
 // whole refuses a partition table that does not suit the image, of raw bytes or -1.

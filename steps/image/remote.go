@@ -11,6 +11,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
+	"github.com/balena-community/balena-migrate/steps/device/balena"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -20,10 +21,14 @@ const (
 	noteName     = "image.download.json"
 )
 
-// remote is an image given by its address.
+// remote is an image to be downloaded.
 type remote struct {
 	job
 	url, note string
+	// chosen is the image at balena, if the address is not the operator's.
+	chosen *balena.Download
+	// resolve, if set, finds the address when it is needed.
+	resolve func(context.Context) (*balena.Download, error)
 	// patience is how often and how long a server is asked.
 	patience patience
 }
@@ -42,8 +47,10 @@ func urlSum(address string) string {
 
 // plan compares the work dir with what is wanted. The network is asked only while the image is not here.
 func (r remote) plan(ctx context.Context, h host.Reader, plan *steps.Plan) error {
-	if err := r.acceptURL(); err != nil {
-		return err
+	if r.resolve == nil {
+		if err := r.acceptURL(); err != nil {
+			return err
+		}
 	}
 	if s := steps.LoadStamp(h, r.stamp); r.fresh(h, s) {
 		if err := r.settled(s.Facts.Image, plan); err != nil {
@@ -65,8 +72,14 @@ func (r remote) plan(ctx context.Context, h host.Reader, plan *steps.Plan) error
 
 // ask plans the download, from what the server says of its file.
 func (r remote) ask(ctx context.Context, h host.Reader, plan *steps.Plan) error {
-	head, err := r.head(ctx, h)
-	if err != nil {
+	head := head{size: -1}
+	var err error
+	if r.resolve != nil {
+		if r.chosen, err = r.resolve(ctx); err != nil {
+			return err
+		}
+		r.url = r.chosen.Request.URL
+	} else if head, err = r.head(ctx, h); err != nil {
 		return err
 	}
 	if head.size > 0 {
@@ -104,7 +117,7 @@ func (r remote) load(h host.Reader) *schema.ImageDownload {
 		return nil
 	}
 	note := &schema.ImageDownload{}
-	if schema.Decode(data, r.note, "image-download", note) != nil || note.URLSHA256 != urlSum(r.url) {
+	if schema.Decode(data, r.note, "image-download", note) != nil || note.URLSHA256 != urlSum(r.origin) {
 		return nil
 	}
 	return note

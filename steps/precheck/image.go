@@ -9,6 +9,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/parttable"
+	"github.com/balena-community/balena-migrate/steps/device/balena"
 	"github.com/balena-community/balena-migrate/steps/device/packed"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
@@ -46,14 +47,14 @@ func (l *look) inspectImage() (image, answer) {
 	switch {
 	case c.Path != "" && c.URL != "":
 		return image{}, block("image.path and image.url", "one of the two", "remove one of them")
-	case c.URL != "" && l.Facts.Image != nil:
+	case c.Path == "" && (c.URL != "" || c.Version != "") && l.Facts.Image != nil:
 		return image{format: "downloaded", table: l.Facts.Image.Table}, answer{}
 	case c.URL != "":
 		return image{}, pass("to be downloaded by prepare-image")
 	case c.Path == "" && c.Version != "":
-		return image{}, block("image.version without image.path", wantImage, "this version does not choose: give image.url, or fetch the image and name the file in image.path")
+		return image{}, byVersion(c.Version)
 	case c.Path == "":
-		return image{}, block("no image.path", wantImage, "name the image file in image.path, or where to fetch it in image.url")
+		return image{}, block("no image.path", wantImage, "name the image file in image.path, where to fetch it in image.url, or its image.version")
 	}
 	f, n, err := openRegular(l.Files, c.Path)
 	if err != nil {
@@ -72,6 +73,14 @@ func (l *look) inspectImage() (image, answer) {
 		return i, block(c.Path+": "+err.Error(), wantImage, again)
 	}
 	return i, answer{}
+}
+
+// byVersion is for an image that balena is asked for (P3).
+func byVersion(text string) answer {
+	if _, err := balena.ParseWish(text); err != nil {
+		return block("image.version: "+err.Error(), "a version of balenaOS or a range", "mend image.version")
+	}
+	return pass("balenaOS %s, to be downloaded by prepare-image", text)
 }
 
 // openRegular opens a file and returns its size.

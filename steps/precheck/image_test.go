@@ -60,9 +60,9 @@ func imageFaults() []fault {
 	text := func(s string) func(*testing.T) string { return func(*testing.T) string { return s } }
 	return []fault{
 		{"no image", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) { in.Config.Image.Path = "" }, "image", "no image.path"},
-		{"a version in place of a file", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
-			in.Config.Image.Path, in.Config.Image.Version = "", "6.0.0"
-		}, "image", "image.version"},
+		{"a version that is none", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
+			in.Config.Image.Path, in.Config.Image.Version = "", "newest"
+		}, "image", "image.version: version \"newest\""},
 		{"image missing", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) { remove(t, h, imageFile) }, "image", imageFile},
 		{"image is a directory", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) { in.Config.Image.Path = "/home/op" }, "image", "regular"},
 		{"empty", imageIs(text("")), "image", "empty"},
@@ -139,6 +139,11 @@ func TestImageByURL(t *testing.T) {
 	l.image = l.readImage()
 	if a := l.askImage(); a.status != passed || !strings.Contains(a.got, "downloaded") || l.image.known(nil) {
 		t.Errorf("%+v, known %v", a, l.image.known(nil))
+	}
+	in.Config.Image.URL, in.Config.Image.Version = "", "^6.1"
+	byVersion := look{View: steps.View{Config: in.Config}}
+	if byVersion.image = byVersion.readImage(); byVersion.askImage().status != passed || byVersion.image.known(nil) {
+		t.Errorf("%+v", byVersion.askImage())
 	}
 	l.Facts.Image = prepared("", 1<<20, 4<<20)
 	l.image = l.readImage()
