@@ -138,6 +138,26 @@ func (m *making) unwrap(ctx context.Context) error {
 	return m.saveExtras()
 }
 
+// adopt takes over what an image brings along that was unwrapped elsewhere.
+func (m *making) adopt(index *schema.ImageIndex) error {
+	m.flasher = index.Flasher
+	for _, e := range index.Extras {
+		m.outside.extras = append(m.outside.extras, extra{name: e.Name, from: e.From, data: e.Data})
+	}
+	return m.saveExtras()
+}
+
+// indexExtras are those that travel with the image. A config.json holds keys, and each device has its own.
+func (m *making) indexExtras() []schema.IndexExtra {
+	var out []schema.IndexExtra
+	for _, e := range m.outside.extras {
+		if e.name != schema.ExtraConfigJSON {
+			out = append(out, schema.IndexExtra{Name: e.name, From: e.from, Data: e.data})
+		}
+	}
+	return out
+}
+
 // saveExtras writes them for root alone: config.json holds keys.
 func (m *making) saveExtras() error {
 	if len(m.outside.extras) == 0 {

@@ -72,9 +72,12 @@ func (p prepare) apply(ctx context.Context, t steps.Target) error {
 		m.flasher = found.flasher
 	}
 	if m.flasher {
-		if err := m.unwrap(ctx); err != nil {
-			return err
-		}
+		err = m.unwrap(ctx)
+	} else if s, ok := m.src.(prepared); ok {
+		err = m.adopt(s.reader.Index())
+	}
+	if err != nil {
+		return err
 	}
 	facts, err := m.make(ctx)
 	if err != nil {
@@ -119,6 +122,7 @@ func (m *making) make(ctx context.Context) (*schema.ImageFacts, error) {
 	if err != nil {
 		return nil, err
 	}
+	index.Flasher, index.Extras = m.flasher, m.indexExtras()
 	text, err := schema.Encode(index)
 	if err != nil {
 		return nil, err
