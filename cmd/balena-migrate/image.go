@@ -124,7 +124,7 @@ var sha256Text = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
 
 type imageExtractCmd struct {
 	imageCommon
-	What  string `arg:"" optional:"" help:"A partition by number, label or name, or a file on a FAT partition: resin-boot:config.txt. Default: the whole raw image."`
+	What  string `arg:"" optional:"" help:"A partition by number, label or name, a file on a FAT partition: resin-boot:config.txt, or inner for the image in a flasher image. Default: the whole raw image."`
 	To    string `required:"" placeholder:"FILE" help:"Where to write it."`
 	Force bool   `help:"Replace a file that is there."`
 }

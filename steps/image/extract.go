@@ -21,7 +21,7 @@ import (
 
 // Extraction is what to take out of an image file, and where to.
 type Extraction struct {
-	// What is "" for the whole raw image, a partition by number, label or name, or a file on a FAT partition in the
+	// What is "" for the whole raw image, "inner" for the image in a flasher image (E24), a partition by number, label or name, or a file on a FAT partition in the
 	// form of "resin-boot:grub.cfg" (S68–S75).
 	What string
 	// To is the file to be written, by its absolute path. Force replaces one that is there already.
@@ -88,6 +88,9 @@ func (f *File) acceptOutput(h host.Reader, x Extraction) error {
 func (f *File) content(ctx context.Context, what string) (io.Reader, error) {
 	if what == "" {
 		return f.unpack(ctx, io.Discard)
+	}
+	if what == innerImage {
+		return f.inside(ctx)
 	}
 	name, file, isFile := strings.Cut(what, ":")
 	p, err := f.find(ctx, name)

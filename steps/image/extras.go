@@ -118,7 +118,7 @@ func (m *making) unwrap(ctx context.Context) error {
 	if m.inPlace {
 		return refuse(m.source+": a flasher image where the result goes", "it elsewhere", "move it out of the work dir")
 	}
-	f, err := m.openFlasher(&watched{r: deep(ctx, m.src)}, m.src.rawSize())
+	f, err := m.openFlasher(&watched{r: (&File{job: m.job, src: m.src}).view(ctx)}, m.src.rawSize())
 	if err != nil {
 		return err
 	}

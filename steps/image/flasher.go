@@ -180,15 +180,6 @@ func (j job) unwrap(src source, in *inner) (source, error) {
 	return nil, fmt.Errorf("%s: a flasher image in a %s file can't be unwrapped", j.source, src.format())
 }
 
-// deep is a view that reaches every place of a source, for which a packed one is unpacked once more for each look back.
-func deep(ctx context.Context, src source) io.ReaderAt {
-	view := src.view(ctx)
-	if w, packed := view.(*window); packed {
-		w.reach = maxRaw
-	}
-	return view
-}
-
 // glanceInside looks at the image in a flasher as glance looks at any other, as far as it is within reach.
 func (j job) glanceInside(src source, view io.ReaderAt, outer findings) (findings, error) {
 	r := &watched{r: view}
@@ -266,4 +257,24 @@ func (j job) sameType(outer, inside string) error {
 		Check: devicetype.Check, Got: fmt.Sprintf("%s: a flasher image for %s with an image for %s in it", j.source, outer, inside), Want: "the same device type",
 		Remedy: "download the image again; if the image in it is the right one, set config.image.device_type to " + inside,
 	}
+}
+
+// innerImage is what the image in a flasher image is called where something is to be extracted.
+const innerImage = "inner"
+
+// inside reads the image in a flasher image, which is unpacked to its end.
+func (f *File) inside(ctx context.Context) (io.Reader, error) {
+	fl, err := f.job.openFlasher(&watched{r: f.view(ctx)}, f.src.rawSize())
+	if err != nil {
+		return nil, err
+	}
+	in, err := fl.find()
+	if err != nil {
+		return nil, err
+	}
+	src, err := f.job.unwrap(f.src, in)
+	if err != nil {
+		return nil, err
+	}
+	return (&File{job: f.job, src: src}).unpack(ctx, io.Discard)
 }

@@ -522,3 +522,40 @@ func TestImageMustSuitDevice(t *testing.T) {
 		}
 	}
 }
+
+// image extract takes the image out of a flasher, and image verify has no word against one (S68–S75).
+func TestExtractInner(t *testing.T) {
+	want := balenaImage(t)
+	d := balenaFlasher(t)
+	d.root[innerName] = string(want)
+	raw := d.build(t)
+	for name, file := range map[string][]byte{"raw": raw, "gzip": pack(t, raw)} {
+		b := newBench(t, file)
+		f, err := Open(b.Host, srcPath)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report := schema.NewImageReport("extract", srcPath)
+		quiet := func(string, int64, int64) {}
+		if err := f.Extract(t.Context(), b.Host, Extraction{What: "inner", To: "/out"}, quiet, report); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got, err := b.ReadFile("/out"); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes, error %v", name, len(got), err)
+		}
+		if err := f.Verify(t.Context(), "", quiet, report); err != nil || !report.Flasher {
+			t.Errorf("%s: verify: %+v, error %v", name, report, err)
+		}
+		f.Close()
+	}
+	b := newBench(t, want)
+	f, err := Open(b.Host, srcPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	err = f.Extract(t.Context(), b.Host, Extraction{What: "inner", To: "/out"}, func(string, int64, int64) {}, schema.NewImageReport("extract", srcPath))
+	if _, blocked := Blocker(err); !blocked {
+		t.Errorf("the image in an image that is no flasher: %v", err)
+	}
+}
