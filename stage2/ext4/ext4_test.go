@@ -130,6 +130,10 @@ func TestUnwritten(t *testing.T) {
 	before := read(t, img)
 	tool(t, "debugfs", "-w", "-R", "fallocate /x 2 100", img)
 	tool(t, "debugfs", "-w", "-R", "sif /x size 400000", img)
+	tool(t, "debugfs", "-w", "-R", "zap_block -f /x -p 170 50", img)
+	if now := read(t, img); bytes.Count(now, bytes.Repeat([]byte{170}, 4096)) != 1 {
+		t.Fatal("debugfs wrote nothing to the unwritten block")
+	}
 	f := open(t, read(t, img))
 	want := append(noise(4*4096, 1), make([]byte, 400000-4*4096)...)
 	if got, err := f.ReadFile("x"); err != nil || !bytes.Equal(got, want) {
