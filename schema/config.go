@@ -29,6 +29,7 @@ type ImageConfig struct {
 type BalenaConfig struct {
 	ConfigJSON      string `json:"config_json"`
 	APIURL          string `json:"api_url"`
+	TokenFile       string `json:"token_file"`
 	VPNHost         string `json:"vpn_host"`
 	VPNPort         int    `json:"vpn_port"`
 	ConnectTimeoutS int    `json:"connect_timeout_s"`
@@ -117,7 +118,7 @@ func DefaultConfig() Config {
 // ResolvePaths makes every file the configuration names absolute, relative ones being meant from base.
 func (c *Config) ResolvePaths(base string) {
 	paths := []*string{
-		&c.Image.Path, &c.Balena.ConfigJSON, &c.Network.SSIDFile, &c.Backup.Script, &c.Backup.Definition,
+		&c.Image.Path, &c.Balena.ConfigJSON, &c.Balena.TokenFile, &c.Network.SSIDFile, &c.Backup.Script, &c.Backup.Definition,
 		&c.Boot.Grub.Cfg, &c.Boot.Grub.BootImg, &c.Boot.Grub.CoreImg,
 	}
 	for i := range c.Network.Files {

@@ -118,6 +118,43 @@ type ImageFacts struct {
 	Arch         string `json:"arch"`
 	// Placement is where Path lies on the disk, nil while the disk is not known.
 	Placement *Placement `json:"placement,omitempty"`
+	// OSVersion is the version of balenaOS in it, empty if it does not say.
+	OSVersion string `json:"os_version,omitempty"`
+	// Flasher says that the image was taken out of a flasher image (E24).
+	Flasher    bool             `json:"flasher,omitempty"`
+	Partitions []PartitionFacts `json:"partitions,omitempty"`
+	// Extras are what a flasher image brought along, in a directory of the work dir (E27). They may hold keys.
+	Extras []ExtraFile `json:"extras,omitempty"`
+}
+
+// PartitionFacts is a partition of the image. Start and Size are in bytes; Name is the GPT's, Label and FS are of the
+// file system on it.
+type PartitionFacts struct {
+	Number int    `json:"number"`
+	Name   string `json:"name,omitempty"`
+	Label  string `json:"label,omitempty"`
+	FS     string `json:"fs_type,omitempty"`
+	Start  int64  `json:"start"`
+	Size   int64  `json:"size_bytes"`
+}
+
+// The extras of a flasher image, by the names they have in facts (E27, S72).
+const (
+	ExtraGrubCfg    = "grub.cfg"
+	ExtraUEnv       = "uEnv.txt"
+	ExtraBootImg    = "boot.img"
+	ExtraCoreImg    = "core.img"
+	ExtraConfigJSON = "config.json"
+)
+
+// ExtraFile is a file that a flasher would have put on the disk beside the image. From is its path on the flasher's boot
+// partition.
+type ExtraFile struct {
+	Name   string `json:"name"`
+	From   string `json:"from"`
+	Path   string `json:"path"`
+	Size   int64  `json:"size_bytes"`
+	SHA256 string `json:"sha256"`
 }
 
 // NetworkFacts lists the connection files that go along; they hold keys and lie 0600 in the work dir.

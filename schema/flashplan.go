@@ -26,6 +26,8 @@ type FlashPlan struct {
 	Stage2     Stage2Config  `json:"stage2"`
 	// Alone says that there is no initramfs of the host's beside this one, and so no /init to come back by.
 	Alone bool `json:"alone,omitempty"`
+	// BootFiles go onto the new boot partition: what a flasher would have put there (E27).
+	BootFiles []BootFile `json:"boot_files,omitempty"`
 	// KernelRelease is what the modules were built for.
 	KernelRelease string `json:"kernel_release"`
 }
@@ -36,4 +38,18 @@ type ArchiveFile struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size_bytes"`
 	SHA256 string `json:"sha256"`
+}
+
+// BootFile is a file of the initramfs that goes to the path To of the new boot partition.
+type BootFile struct {
+	Name   string `json:"name"`
+	Path   string `json:"path"`
+	Size   int64  `json:"size_bytes"`
+	SHA256 string `json:"sha256"`
+	To     string `json:"to"`
+}
+
+// Archived is where the file is in the initramfs.
+func (b BootFile) Archived() ArchiveFile {
+	return ArchiveFile{Name: b.Name, Path: b.Path, Size: b.Size, SHA256: b.SHA256}
 }

@@ -27,6 +27,18 @@ type ImageIndex struct {
 	GzipSHA256 string        `json:"gzip_sha256"`
 	RawSHA256  string        `json:"raw_sha256"`
 	Members    []ImageMember `json:"members"`
+	// Flasher says that the image was taken out of a flasher image. Extras are what that one brought along (E27), so that
+	// they come with the image wherever it is copied; its config.json, which holds keys, does not.
+	Flasher bool         `json:"flasher,omitempty"`
+	Extras  []IndexExtra `json:"extras,omitempty"`
+}
+
+// IndexExtra is a small file beside the image: its name in ExtraFile, its path on the flasher's boot partition, and
+// what is in it.
+type IndexExtra struct {
+	Name string `json:"name"`
+	From string `json:"from"`
+	Data []byte `json:"data"`
 }
 
 // ImageMember is one gzip member, Offset and Length being its place in the gzip file. SHA256 is of the raw chunk in

@@ -14,7 +14,7 @@ import (
 func documents() map[string]any {
 	return map[string]any{
 		"config": &Config{}, "facts": &Facts{}, "migration": &Migration{}, "result": &Result{}, "flash-plan": &FlashPlan{},
-		"outcome": &Outcome{}, "armed": &Armed{}, "status": &Status{}, "image-index": &ImageIndex{}, "stamp": &Stamp{},
+		"outcome": &Outcome{}, "armed": &Armed{}, "status": &Status{}, "image-index": &ImageIndex{}, "image-report": &ImageReport{}, "image-download": &ImageDownload{}, "stamp": &Stamp{},
 	}
 }
 

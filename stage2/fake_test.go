@@ -297,6 +297,7 @@ func (l *lab) plan(t *testing.T, change func(image []byte)) {
 		Image: ref("image.gz", gz.String()), Index: archived("index", flashplan.Index, string(indexData)), Backup: &backup,
 		ConfigJSON: archived("config.json", flashplan.ConfigJSON, config),
 		Networks:   []schema.ArchiveFile{archived("resin-wifi-01", flashplan.Networks+"/resin-wifi-01", network)},
+		BootFiles:  bootFiles(l.h),
 		Stage2:     schema.DefaultConfig().Stage2, KernelRelease: hosttest.Release,
 	})
 }
@@ -338,4 +339,16 @@ func (l *lab) outcomeAt(t *testing.T, name string) *schema.Outcome {
 		t.Fatal(err)
 	}
 	return o
+}
+
+// bootFiles leaves what comes from a flasher (E27): one source, two places.
+func bootFiles(h *hosttest.Host) []schema.BootFile {
+	const content = "set default=boot\n"
+	var out []schema.BootFile
+	for i, to := range []string{"/EFI/BOOT/grub.cfg", "/grub/grub.cfg"} {
+		at := fmt.Sprintf("%s/%d-grub.cfg", flashplan.BootFiles, i)
+		h.Put(at, content)
+		out = append(out, schema.BootFile{Name: "grub.cfg", Path: at, Size: int64(len(content)), SHA256: disarm.Sum([]byte(content)), To: to})
+	}
+	return out
 }

@@ -122,8 +122,17 @@ func (m *machine) closeTarget() {
 	m.target = nil
 }
 
-// configure puts config.json and the networks on the boot partition. Without them the device is out of reach, so they
-// are read back from the disk, and anything less is a failure (D5).
+// forBoot lists the files of the archive that go to the new boot partition.
+func (m *machine) forBoot() []schema.ArchiveFile {
+	out := append([]schema.ArchiveFile{m.plan.ConfigJSON}, m.plan.Networks...)
+	for _, b := range m.plan.BootFiles {
+		out = append(out, b.Archived())
+	}
+	return out
+}
+
+// configure puts config.json, the networks and what the image lacks to boot (E27) on the boot partition. Without them
+// the device is out of reach, so they are read back from the disk, and anything less is a failure (D5).
 func (m *machine) configure(context.Context) error {
 	files := map[string]content{}
 	config, err := m.archived(m.plan.ConfigJSON)
@@ -137,6 +146,13 @@ func (m *machine) configure(context.Context) error {
 			return err
 		}
 		files[path.Join("system-connections", n.Name)] = inline(data)
+	}
+	for _, b := range m.plan.BootFiles {
+		data, err := m.archived(b.Archived())
+		if err != nil {
+			return err
+		}
+		files[b.To] = inline(data)
 	}
 	return m.put(m.boot, files)
 }

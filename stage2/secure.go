@@ -149,7 +149,7 @@ func (m *machine) verify(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("backup: SHA-256 %q, expected %s", got, m.plan.Backup.SHA256), err)
 		}
 	}
-	for _, f := range append([]schema.ArchiveFile{m.plan.ConfigJSON}, m.plan.Networks...) {
+	for _, f := range m.forBoot() {
 		if _, err := m.archived(f); err != nil {
 			return err
 		}

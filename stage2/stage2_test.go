@@ -26,6 +26,8 @@ func TestMigration(t *testing.T) {
 		"/dev/parts/vda1-new/config.json":                      `{"apiKey":"` + secret + `"}`,
 		"/dev/parts/vda1-new/system-connections/resin-wifi-01": "[wifi-security]\npsk=" + secret + "\n",
 		"/dev/parts/vda2-new/backup.tgz":                       "backup",
+		"/dev/parts/vda1-new/EFI/BOOT/grub.cfg":                "set default=boot\n",
+		"/dev/parts/vda1-new/grub/grub.cfg":                    "set default=boot\n",
 	} {
 		if got, err := l.h.ReadFile(name); string(got) != want {
 			t.Errorf("%s: %q %v", name, got, err)
@@ -60,6 +62,7 @@ func TestFailuresLeftOfTheLine(t *testing.T) {
 		{"image cut", "bytes, expected", "reboot", func(_ *testing.T, l *lab) { l.h.Put(image, "short") }},
 		{"backup changed", "backup: SHA-256", "reboot", func(_ *testing.T, l *lab) { l.h.Put(oldRoot+workDir+"/backup.tgz", "backuq") }},
 		{"config.json changed", "SHA-256", "reboot", func(_ *testing.T, l *lab) { l.h.Put(flashplan.ConfigJSON, "{}") }},
+		{"boot file changed", "SHA-256", "reboot", func(_ *testing.T, l *lab) { l.h.Put(flashplan.BootFiles+"/1-grub.cfg", "set default=boox\n") }},
 		{"no memory", "memory", "reboot", func(_ *testing.T, l *lab) {
 			l.h.Put("/proc/meminfo", "MemTotal: 200000 kB\nMemAvailable: 100000 kB\n")
 		}},

@@ -7,7 +7,7 @@ packages=(
 	ansible-core ansible-lint           # the playbook and its lint
 	openssh-server sudo mmdebstrap      # the target without Python
 	shellcheck jq file make git ca-certificates gcc libc6-dev # lint, pipes, the race detector
-	fdisk e2fsprogs dosfstools mtools zip xz-utils gzip tar # images made by tests
+	fdisk e2fsprogs dosfstools mtools zip xz-utils zstd bzip2 gzip pigz tar # images made by tests
 )
 missing=()
 for package in "${packages[@]}"; do

@@ -28,6 +28,7 @@ type verifyJob struct {
 
 type verifier struct {
 	r             *Reader
+	w             io.Writer // where the raw image goes, in order
 	progress      func(raw int64)
 	next          int
 	done          int64
@@ -38,10 +39,20 @@ type verifier struct {
 // file ends where the index says. The error is a [*ChunkError] for the first damaged chunk, or a [*FileError].
 // workers 0 is one for each processor. progress may be nil; it is told how many raw bytes are done.
 func (r *Reader) VerifyAll(ctx context.Context, workers int, progress func(raw int64)) error {
+	return r.unpackAll(ctx, io.Discard, workers, progress)
+}
+
+// UnpackAll is VerifyAll that writes the raw image to w as it goes. What was written is of use only if there is no
+// error.
+func (r *Reader) UnpackAll(ctx context.Context, w io.Writer, workers int) error {
+	return r.unpackAll(ctx, w, workers, nil)
+}
+
+func (r *Reader) unpackAll(ctx context.Context, w io.Writer, workers int, progress func(raw int64)) error {
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	v := &verifier{r: r, progress: progress, rawSum: sha256.New(), gzSum: sha256.New()}
+	v := &verifier{r: r, w: w, progress: progress, rawSum: sha256.New(), gzSum: sha256.New()}
 	p := pipeline[verifyJob]{feed: v.feed, worker: v.worker, sink: v.sink}
 	if err := p.run(ctx, workers); err != nil {
 		return err
@@ -71,6 +82,9 @@ func (v *verifier) worker() func(*verifyJob) error {
 func (v *verifier) sink(j *verifyJob) error {
 	v.gzSum.Write(j.member)
 	v.rawSum.Write(j.raw)
+	if _, err := v.w.Write(j.raw); err != nil {
+		return err
+	}
 	v.done += int64(len(j.raw))
 	v.progress(v.done)
 	return nil

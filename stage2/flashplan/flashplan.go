@@ -17,6 +17,7 @@ const (
 	Index      = Dir + "/image-index.json"
 	ConfigJSON = Dir + "/config.json"
 	Networks   = Dir + "/system-connections"
+	BootFiles  = Dir + "/boot-files"
 	Modules    = Dir + "/modules"
 )
 

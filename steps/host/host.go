@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/http"
 	"time"
 )
 
@@ -54,6 +55,8 @@ type Reader interface {
 	Privileged() bool
 	// Dial connects to host:port by TCP and hangs up.
 	Dial(ctx context.Context, address string) error
+	// Fetch asks an HTTP server and returns its answer, whatever its status; the body is the caller's to close.
+	Fetch(ctx context.Context, q Request) (*http.Response, error)
 	// Alive says whether a process runs.
 	Alive(pid int) bool
 	Now() time.Time
@@ -66,6 +69,8 @@ type Host interface {
 	WriteFile(name string, data []byte, mode fs.FileMode) error
 	// Create starts a file that appears under its name only with Commit.
 	Create(name string, mode fs.FileMode) (*Pending, error)
+	// OpenPart opens a file for going on with it, and makes it if it does not exist.
+	OpenPart(name string, mode fs.FileMode) (Part, error)
 	// MkdirAll makes a directory and its missing parents.
 	MkdirAll(name string, mode fs.FileMode) error
 	Remove(name string) error

@@ -144,6 +144,22 @@ func zipped(t testing.TB, method uint16, content []byte, names ...string) []byte
 	return b.Bytes()
 }
 
+// zip64 is what the zip program makes of a file when it has to expect 4 GiB.
+func zip64(t testing.TB, content []byte) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	name := filepath.Join(dir, "balena.img")
+	if err := os.WriteFile(name, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tool(t, "", "zip", "-q", "-fz", "-j", name+".zip", name)
+	data, err := os.ReadFile(name + ".zip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 const (
 	srcPath = "/srv/balena.img"
 	workDir = "/var/lib/balena-migrate"

@@ -16,6 +16,7 @@ const damaged = "the file is truncated or damaged: download it again"
 // gzipStream is a gzip file of one member or several.
 type gzipStream struct{ input }
 
+func (s gzipStream) format() string    { return "gzip" }
 func (s gzipStream) rawSize() int64    { return -1 }
 func (s gzipStream) packedSize() int64 { return s.size }
 

@@ -23,6 +23,10 @@ type prepare struct {
 	job
 	// inPlace says that image and index lie there already and are only verified.
 	inPlace bool
+	// unseen says that the file was not here when this was planned, so nobody has looked at it.
+	unseen bool
+	// flasher says that the image is in a flasher image.
+	flasher bool
 }
 
 // Note implements steps.Change.
@@ -60,6 +64,21 @@ func (p prepare) apply(ctx context.Context, t steps.Target) error {
 	if m.src, err = p.detect(m.h, f, size); err != nil {
 		return err
 	}
+	if p.unseen {
+		found, err := p.glance(ctx, m.src)
+		if err != nil {
+			return err
+		}
+		m.flasher = found.flasher
+	}
+	if m.flasher {
+		err = m.unwrap(ctx)
+	} else if s, ok := m.src.(prepared); ok {
+		err = m.adopt(s.reader.Index())
+	}
+	if err != nil {
+		return err
+	}
 	facts, err := m.make(ctx)
 	if err != nil {
 		return err
@@ -74,6 +93,7 @@ type making struct {
 	progress steps.Progress
 	src      source
 	file     schema.FileStamp // of the operator's file
+	outside  outside          // of the flasher image, if it is one
 }
 
 // make writes image and index, and gives them their names once all is known to be good.
@@ -102,6 +122,7 @@ func (m *making) make(ctx context.Context) (*schema.ImageFacts, error) {
 	if err != nil {
 		return nil, err
 	}
+	index.Flasher, index.Extras = m.flasher, m.indexExtras()
 	text, err := schema.Encode(index)
 	if err != nil {
 		return nil, err
@@ -169,15 +190,21 @@ func (m *making) facts(r io.ReaderAt, index *schema.ImageIndex) (*schema.ImageFa
 	if err != nil {
 		return nil, err
 	}
-	found, err := survey{job: m.job, r: &watched{r: reader.View()}, size: index.RawSize, reach: index.RawSize}.look()
+	look := survey{job: m.job, r: &watched{r: reader.View()}, size: index.RawSize, reach: index.RawSize, outer: m.outside.findings}
+	found, err := look.look()
 	if err != nil {
 		return nil, err
 	}
-	return &schema.ImageFacts{
+	if err := m.unwrapped(found); err != nil {
+		return nil, err
+	}
+	f := &schema.ImageFacts{
 		Path: m.image, Index: m.index, GzipSize: index.GzipSize, GzipSHA256: index.GzipSHA256,
 		RawSize: index.RawSize, RawSHA256: index.RawSHA256, DataSize: index.DataSize(), SourceSHA256: m.file.SHA256,
 		Table: found.table, DeviceType: found.deviceType, Arch: found.arch,
-	}, nil
+		Flasher: m.flasher, Extras: m.extraFacts(),
+	}
+	return f, look.truth(found, f)
 }
 
 // record leaves the stamp.
@@ -192,7 +219,13 @@ func (m *making) record(ctx context.Context, facts *schema.ImageFacts) error {
 	}
 	source := m.file
 	source.SHA256, image.SHA256 = facts.SourceSHA256, facts.GzipSHA256
+	extras, err := extraStamps(m.h, facts.Extras)
+	if err != nil {
+		return err
+	}
+	files := []schema.FileStamp{source, image, index}
+	files = append(files[len(files)-len(m.stamped()):], extras...)
 	return steps.SaveStamp(m.h, m.stamp, &schema.Stamp{
-		Recipe: recipe, Files: []schema.FileStamp{source, image, index}, Facts: schema.Facts{Image: facts},
+		Recipe: m.recipe(), Files: files, Facts: schema.Facts{Image: facts},
 	})
 }

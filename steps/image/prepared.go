@@ -47,6 +47,7 @@ func newPrepared(in input, index *schema.ImageIndex) (source, error) {
 	return prepared{input: in, reader: reader}, nil
 }
 
+func (s prepared) format() string                   { return "flashable" }
 func (s prepared) rawSize() int64                   { return s.reader.Index().RawSize }
 func (s prepared) packedSize() int64                { return s.size }
 func (s prepared) view(context.Context) io.ReaderAt { return s.reader.View() }

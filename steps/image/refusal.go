@@ -2,9 +2,13 @@ package image
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/parttable"
+	"github.com/balena-community/balena-migrate/steps"
+	"github.com/balena-community/balena-migrate/steps/device/devicetype"
+	"github.com/balena-community/balena-migrate/steps/host"
 )
 
 // maxRaw is the largest raw image while the disk is not known, in bytes. It bounds the work that a small file can ask
@@ -58,7 +62,7 @@ func (j job) accept(f *schema.ImageFacts) error {
 	if err := j.digest(f.SourceSHA256); err != nil {
 		return err
 	}
-	if err := j.deviceType(f.DeviceType); err != nil {
+	if err := j.deviceType(f.DeviceType, f.Arch); err != nil {
 		return err
 	}
 	return j.rawSize(f.RawSize)
@@ -72,30 +76,60 @@ func (j job) digest(got string) error {
 	return refuse(fmt.Sprintf("%s with SHA-256 %s", j.source, got), j.want.SHA256, "download the image again, or mend config.image.sha256")
 }
 
-// deviceType refuses an image for other devices (S65, E38).
-func (j job) deviceType(got string) error {
-	if j.want.DeviceType == "" || j.want.DeviceType == got {
-		return nil
+// deviceType refuses an image for other devices (S65, E37, E38).
+func (j job) deviceType(slug, arch string) error {
+	if j.want.DeviceType != "" && slug == "" {
+		return &refusal{
+			Check: devicetype.Check, Got: j.source + ": an image that does not say for which device type it is", Want: j.want.DeviceType,
+			Remedy: "take the image of device type " + j.want.DeviceType + ", or mend config.image.device_type",
+		}
 	}
-	if got == "" {
-		got = "an image that does not say for which device type it is"
+	claims := j.claims
+	claims.Image, claims.ImageArch = slug, arch
+	for _, b := range claims.ImageDisagrees() {
+		b.Got = j.source + ": " + b.Got
+		return (*refusal)(&b)
 	}
-	return &refusal{
-		Check: "device-type", Got: j.source + ": " + got, Want: j.want.DeviceType,
-		Remedy: "take the image of device type " + j.want.DeviceType + ", or mend config.image.device_type",
-	}
+	return nil
 }
 
-// table refuses a partition table that does not suit the image, of raw bytes or -1, or the disk.
-func (j job) table(t *parttable.Table, raw int64) error {
+// claims is what the document says of the device and its fleet; about config.json itself others complain.
+func claims(v steps.View) devicetype.Claims {
+	c := devicetype.Claims{Asked: v.Config.Image.DeviceType}
+	if slices.Contains(v.Config.Checks.Skip, devicetype.Check) {
+		return c
+	}
+	if f := v.Facts.Host; f != nil {
+		c.Machine, c.Device = f.Arch, f.DeviceTypes
+	}
+	c.Config = configType(v.Files, v.Config.Balena.ConfigJSON)
+	return c
+}
+
+// configType is the device type in config.json, empty if it can't be told.
+func configType(r host.Reader, name string) string {
+	if file := readConfig(r, name); file != nil {
+		return file.DeviceType()
+	}
+	return ""
+}
+
+// whole refuses a partition table that does not suit the image, of raw bytes or -1.
+func (j job) whole(t *parttable.Table, raw int64) error {
 	if t.FromBackup {
 		return refuse(j.source+": a damaged GPT, its backup being good", "an undamaged partition table", "download the image again")
 	}
-	if raw >= 0 {
-		if err := t.Fits(raw); err != nil {
-			return refuse(fmt.Sprintf("%s: %v", j.source, err), "a whole image", "it is truncated: download it again")
-		}
+	if raw < 0 {
+		return nil
 	}
+	if err := t.Fits(raw); err != nil {
+		return refuse(fmt.Sprintf("%s: %v", j.source, err), "a whole image", "it is truncated: download it again")
+	}
+	return nil
+}
+
+// suits refuses a partition table that does not suit the disk.
+func (j job) suits(t *parttable.Table) error {
 	if j.disk != nil && j.disk.SectorSize > 0 && j.disk.SectorSize != t.SectorSize {
 		return refuse(fmt.Sprintf("%s: a partition table in sectors of %d bytes", j.source, t.SectorSize),
 			fmt.Sprintf("sectors of %d bytes as disk %s has", j.disk.SectorSize, j.disk.Name), "take an image for this kind of disk")

@@ -50,7 +50,7 @@ func onDisk(size, sector int64) func(*schema.Migration) {
 	}
 }
 
-func ext4(t *testing.T) []byte {
+func extFS(t *testing.T) []byte {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "fs")
 	tool(t, "", "mkfs.ext4", "-q", name, "4M")
@@ -88,8 +88,8 @@ func TestRefusals(t *testing.T) {
 		{"text in gzip", pack(t, text), nil, "a text"},
 		{"text in zip", zipped(t, zip.Deflate, append(text, make([]byte, 512-len(text)%512)...), "x"), nil, "expected a disk image with a partition table"},
 		{"program", append(program, make([]byte, 512-len(program)%512)...), nil, "an ELF program"},
-		{"file system", ext4(t), nil, "a file system (ext4) and no disk"},
-		{"file system in gzip", pack(t, ext4(t)), nil, "a file system (ext4) and no disk"},
+		{"file system", extFS(t), nil, "a file system (ext4) and no disk"},
+		{"file system in gzip", pack(t, extFS(t)), nil, "a file system (ext4) and no disk"},
 		{"boot partition alone", raw[mib : 7*mib], nil, "a file system (vfat) and no disk"},
 		{"zeros", make([]byte, 4*mib), nil, "nothing but zeros"},
 		{"tar in gzip", pack(t, append(append(make([]byte, 257), "ustar"...), make([]byte, 1024)...)), nil, "a tar archive"},
@@ -99,19 +99,23 @@ func TestRefusals(t *testing.T) {
 		{"odd size", append(bytes.Clone(raw), 0), nil, "18874369 bytes unpacked, expected a disk image: a multiple of 512"},
 		{"truncated", raw[:9*mib], nil, "truncated"},
 		{"truncated GPT", gpt.build(t)[:9*mib], nil, "truncated"},
-		{"xz", filter(t, text, "xz"), nil, "xz -dk " + srcPath},
-		{"zstd", filter(t, text, "zstd"), nil, "zstd -dk " + srcPath},
-		{"bzip2", filter(t, text, "bzip2"), nil, "bzip2 -dk " + srcPath},
+		{"text in xz", filter(t, text, "xz"), nil, "a text"},
+		{"text in zstd", filter(t, text, "zstd"), nil, "a text"},
+		{"text in bzip2", filter(t, text, "bzip2"), nil, "a text"},
+		{"large xz dictionary", filter(t, raw[:mib], "xz", "-9"), nil, "an xz dictionary of 64 MiB"},
+		{"xz filter", filter(t, raw[:mib], "xz", "--x86", "--lzma2=preset=0"), nil, "pack it again, e.g. xz -dc " + srcPath},
+		{"large zstd window", filter(t, raw, "zstd", "--long=27"), nil, "a zstd window of more than 16 MiB"},
+		{"larger than the disk in xz", filter(t, raw, "xz", "-0"), small, "at most the 8388608 bytes of disk sda"},
 		{"two files", zipped(t, zip.Store, raw, "a.img", "b.img"), nil, `2 files in it: "a.img" and "b.img"`},
 		{"three files", zipped(t, zip.Store, raw[:512], "a", "b", "c"), nil, "3 files in it"},
 		{"no file", zipped(t, zip.Store, nil, "dir/"), nil, "without a file"},
 		{"empty zip", zipped(t, zip.Store, nil), nil, "without a file"},
 		{"encrypted", encrypted(zipped(t, zip.Deflate, raw, "a.img")), nil, "encrypted"},
 		{"zip method", method(zipped(t, zip.Deflate, raw, "a.img"), 93), nil, "zip method 93"},
-		{"flasher by label (D9, E24)", flasher.build(t), nil, "a flasher image"},
-		{"flasher in gzip", pack(t, flasher.build(t)), nil, "partition 1 is named flash-boot"},
-		{"flasher by mark", pack(t, marked.build(t)), nil, "partition 1 holds balena-image-flasher"},
-		{"device type", pack(t, raw), other, "found " + srcPath + ": genericx86-64-ext, expected raspberrypi4-64"},
+		{"flasher without a root (D9, E24)", flasher.build(t), nil, "a flasher image without a partition labelled flash-rootA"},
+		{"the same in gzip", pack(t, flasher.build(t)), nil, "a flasher image without a partition labelled flash-rootA"},
+		{"the same by its mark", pack(t, marked.build(t)), nil, "a flasher image without a partition labelled flash-rootA"},
+		{"device type", pack(t, raw), other, "found " + srcPath + ": an image for genericx86-64-ext, expected raspberrypi4-64"},
 		{"no device type", pack(t, (disk{label: "resin-boot", bootAt: 1}).build(t)), other, "does not say for which device type"},
 		{"damaged device type", broken.build(t), nil, "device-type.json"},
 		{"damaged GPT", noPrimary, nil, "a damaged GPT"},
@@ -120,7 +124,11 @@ func TestRefusals(t *testing.T) {
 		{"larger than the disk in gzip", pack(t, raw), small, "at most the 8388608 bytes of disk sda"},
 		{"other sectors", raw, native, "sectors of 4096 bytes"},
 		{"no path", raw, func(m *schema.Migration) { m.Config.Image.Path = "" }, "no config.image.path"},
-		{"download", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.URL = "", "https://x.org" }, "does not download"},
+		{"version", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.Version = "", "6.0" }, "does not choose"},
+		{"path and URL", raw, func(m *schema.Migration) { m.Config.Image.URL = "https://x.org" }, "one of the two"},
+		{"URL without TLS", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.URL = "", "http://x.org/i?canary" }, "http://x.org without a digest"},
+		{"URL with a password", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.URL = "", "https://u:canary@x.org/i" }, "user name or password"},
+		{"URL without a host", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.URL = "", "https:///i" }, "not an address"},
 		{"missing", raw, func(m *schema.Migration) { m.Config.Image.Path = "/srv/other" }, "/srv/other: no such file"},
 		{"directory", raw, func(m *schema.Migration) { m.Config.Image.Path = "/srv" }, "expected a regular file"},
 		{"no space", raw, func(m *schema.Migration) { m.Config.Disk.MinFreeMB = 1 << 40 }, "to spare"},
@@ -141,6 +149,9 @@ func TestRefusals(t *testing.T) {
 				}
 			}
 			steptest.Valid(t, res)
+			if strings.Contains(res.Msg, "canary") {
+				t.Errorf("a credential shows: %s", res.Msg)
+			}
 			if got := b.visible(t); len(got) > 0 {
 				t.Errorf("%v is visible", got)
 			}
@@ -152,6 +163,7 @@ func TestRefusals(t *testing.T) {
 // What only shows when the whole file was read is a failure that leaves nothing.
 func TestFailures(t *testing.T) {
 	raw := balenaDisk().build(t)
+	bzipped := filter(t, raw, "bzip2", "-1")
 	packed, deflated := pack(t, raw), zipped(t, zip.Deflate, raw, "a.img")
 	members := pack(t, raw[:8*mib], raw[8*mib:])
 	second := len(pack(t, raw[:8*mib]))
@@ -173,6 +185,13 @@ func TestFailures(t *testing.T) {
 		{"zeros behind gzip", append(bytes.Clone(packed), make([]byte, 512)...), nil, "invalid header", "download it again"},
 		{"gzip of an odd size", pack(t, raw, []byte{0}), nil, "18874369 bytes unpacked", "download it again"},
 		{"gzip bomb", pack(t, bomb), onDisk(20*mib, 512), "at most the 20971520 bytes of disk sda", "smaller image"},
+		{"xz cut", filter(t, raw, "xz", "-0")[:2*mib], nil, "no footer at its end", "download it again"},
+		{"zstd cut", filter(t, raw, "zstd")[:2*mib], nil, "zstd data near offset", "download it again"},
+		{"bzip2 cut", bzipped[:2*mib], nil, "bzip2 data near offset", "download it again"},
+		{"garbage behind zstd", append(filter(t, raw, "zstd"), "garbage"...), nil, "zstd data near offset", "download it again"},
+		{"garbage behind bzip2", append(bytes.Clone(bzipped), "garbage"...), nil, "bzip2 data near offset", "download it again"},
+		{"zstd bomb", filter(t, bomb, "zstd"), onDisk(20*mib, 512), "at most the 20971520 bytes of disk sda", "smaller image"},
+		{"bzip2 bomb", append(bytes.Clone(bzipped), filter(t, bomb[len(raw):], "bzip2", "-1")...), onDisk(20*mib, 512), "at most the 20971520 bytes of disk sda", "smaller image"},
 		{"zip without its directory", deflated[:len(deflated)*2/3], nil, "zip directory at the end", "download it again"},
 		{"zip with another byte", flipped, nil, "a.img in it, near offset", "download it again"},
 		{"digest", packed, func(m *schema.Migration) { m.Config.Image.SHA256 = strings.Repeat("0", 64) },

@@ -11,11 +11,14 @@ import (
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/flashimage"
 	"github.com/balena-community/balena-migrate/steps"
+	"github.com/balena-community/balena-migrate/steps/device/packed"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
 // source is an image file in one of the formats that are read.
 type source interface {
+	// format names the format as schema.ImageReport does.
+	format() string
 	// rawSize is the size of the raw image in bytes, -1 if only its end tells.
 	rawSize() int64
 	// packedSize is about how many bytes the image has compressed, 0 if nobody knows.
@@ -37,6 +40,7 @@ type packing struct {
 
 // stream is a format that is unpacked from its beginning to its end.
 type stream interface {
+	format() string
 	rawSize() int64
 	packedSize() int64
 	// unpack starts at the beginning. Once the reader has returned io.EOF, every byte of the file has been written
@@ -64,11 +68,11 @@ func (j job) open(r host.Reader) (host.File, int64, error) {
 	info, err := r.Stat(j.source)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, 0, refuse(j.source+": no such file", "a balenaOS image", "mend config.image.path")
+		return nil, 0, refuse(j.source+": no such file", "a balenaOS image", "mend "+j.given)
 	case err != nil:
 		return nil, 0, err
 	case !info.Mode().IsRegular():
-		return nil, 0, refuse(fmt.Sprintf("%s: %s", j.source, info.Mode().Type()), "a regular file", "mend config.image.path")
+		return nil, 0, refuse(fmt.Sprintf("%s: %s", j.source, info.Mode().Type()), "a regular file", "mend "+j.given)
 	case info.Size() == 0:
 		return nil, 0, refuse(j.source+": an empty file", "a balenaOS image", "download it again")
 	}
@@ -77,13 +81,6 @@ func (j job) open(r host.Reader) (host.File, int64, error) {
 		return nil, 0, err
 	}
 	return f, info.Size(), nil
-}
-
-// packers are formats that are recognised in order to say what to do about them.
-func packers() []struct{ magic, name, unpack string } {
-	return []struct{ magic, name, unpack string }{
-		{"\xfd7zXZ\x00", "an xz file", "xz -dk"}, {"\x28\xb5\x2f\xfd", "a zstd file", "zstd -dk"}, {"BZh", "a bzip2 file", "bzip2 -dk"},
-	}
 }
 
 // detect finds the format by the first bytes.
@@ -101,10 +98,8 @@ func (j job) detect(r host.Reader, f host.File, size int64) (source, error) {
 	case strings.HasPrefix(begins, "PK\x03\x04"), strings.HasPrefix(begins, "PK\x05\x06"):
 		return openZip(in)
 	}
-	for _, p := range packers() {
-		if strings.HasPrefix(begins, p.magic) {
-			return nil, refuse(j.source+": "+p.name, "a raw image, or one in gzip or zip", "unpack it first: "+p.unpack+" "+j.source)
-		}
+	if f, ok := packed.Detect(magic[:n]); ok {
+		return openStream(in, f)
 	}
 	return rawFile{streamed{rawStream{in}}}, nil
 }
@@ -141,6 +136,7 @@ func (f rawFile) view(context.Context) io.ReaderAt {
 
 type rawStream struct{ input }
 
+func (s rawStream) format() string    { return "raw" }
 func (s rawStream) rawSize() int64    { return s.size }
 func (s rawStream) packedSize() int64 { return 0 }
 

@@ -14,12 +14,9 @@ func (j job) outDir(r host.Reader) (string, error) {
 	return path.Dir(name), err
 }
 
-// room refuses an image for which there is certainly not enough space: what is packed already hardly becomes smaller.
-// What a run before left behind makes way.
-func (j job) room(r host.Reader, src source, inPlace bool) error {
-	if inPlace {
-		return nil
-	}
+// room refuses an image for which there is certainly not enough space: need bytes at the least, and about as many as a
+// person should provide. What a run before left behind makes way.
+func (j job) room(r host.Reader, need, about int64) error {
 	dir, err := j.outDir(r)
 	if err != nil {
 		return err
@@ -35,15 +32,18 @@ func (j job) room(r host.Reader, src source, inPlace bool) error {
 	if err != nil {
 		return err
 	}
-	free := space.Free + old - j.keepFree
-	if need := src.packedSize() / 4 * 3; free < need || free <= 0 {
-		return &refusal{
-			Check: "space", Got: fmt.Sprintf("%d MiB free in %s", space.Free>>20, j.dir),
-			Want:   fmt.Sprintf("about %d MiB for the image and %d MiB to spare", src.packedSize()>>20, j.keepFree>>20),
-			Remedy: "make room in this file system, choose another with --work-dir, or lower disk.min_free_mb",
-		}
+	if free := space.Free + old - j.keepFree; free < need || free <= 0 {
+		return noRoom(space, j.dir, about, j.keepFree)
 	}
 	return nil
+}
+
+func noRoom(space host.Space, dir string, about, keep int64) error {
+	return &refusal{
+		Check: "space", Got: fmt.Sprintf("%d MiB free in %s", space.Free>>20, dir),
+		Want:   fmt.Sprintf("about %d MiB for the image and %d MiB to spare", about>>20, keep>>20),
+		Remedy: "make room in this file system, choose another with --work-dir, or lower disk.min_free_mb",
+	}
 }
 
 // leftovers are the bytes of an image that is replaced, finished or not.

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -260,7 +261,8 @@ func tinyDisk(t testing.TB, label string) []byte {
 
 func TestTinyDisk(t *testing.T) {
 	found, err := job{source: "x"}.glance(context.Background(), memory{data: tinyDisk(t, "resin-boot")})
-	if err != nil || found != (findings{table: "mbr", deviceType: "genericx86-64-ext", arch: "amd64"}) {
+	found.parts = nil
+	if err != nil || !reflect.DeepEqual(found, findings{table: "mbr", deviceType: "genericx86-64-ext", arch: "amd64"}) {
 		t.Errorf("%+v, error %v", found, err)
 	}
 }

@@ -18,10 +18,12 @@ import (
 	"github.com/balena-community/balena-migrate/stage2/parttable"
 )
 
-// findings is what an image says of itself. partial says that its boot partition may lie where it was not looked.
+// findings is what an image says of itself. partial says that its boot partition may lie where it was not looked, and
+// flasher that it only installs another image, which is then what the rest is about.
 type findings struct {
-	table, deviceType, arch string
-	partial                 bool
+	table, deviceType, arch, version string
+	parts                            []parttable.Partition
+	partial, flasher                 bool
 }
 
 // survey looks at a raw image of size bytes, -1 if not known. Partitions that begin at reach or behind are left out.
@@ -30,6 +32,8 @@ type survey struct {
 	r     *watched
 	size  int64
 	reach int64
+	// outer is what the flasher image around it says.
+	outer findings
 }
 
 // glance looks at an image before it is prepared. What lies too far inside is left to the look afterwards.
@@ -41,6 +45,9 @@ func (j job) glance(ctx context.Context, src source) (findings, error) {
 	}
 	s.r = &watched{r: view}
 	found, err := s.look()
+	if err == nil && found.flasher {
+		return j.glanceInside(src, view, found)
+	}
 	if err == nil && s.size >= 0 {
 		err = j.rawSize(s.size) // last, for what is no image at all mostly has an odd size, too
 	}
@@ -54,8 +61,9 @@ func (s survey) look() (findings, error) {
 	if s.r.err != nil {
 		return found, s.r.err
 	}
+	found.deviceType, found.arch = cmp.Or(found.deviceType, s.outer.deviceType), cmp.Or(found.arch, s.outer.arch)
 	if err == nil && !found.partial {
-		err = s.job.deviceType(found.deviceType)
+		err = s.job.deviceType(found.deviceType, found.arch)
 	}
 	return found, err
 }
@@ -69,13 +77,20 @@ func (s survey) read() (findings, error) {
 	if err != nil {
 		return findings{}, s.noTable(err)
 	}
-	if err := s.job.table(table, s.size); err != nil {
+	if err := s.job.whole(table, s.size); err != nil {
 		return findings{}, err
 	}
-	found := findings{table: table.Kind}
-	parts := slices.Clone(table.Partitions)
-	slices.SortFunc(parts, func(a, b parttable.Partition) int { return cmp.Compare(a.Start, b.Start) })
-	for _, p := range parts {
+	found, err := s.partitions(table)
+	if err == nil && !found.flasher { // of a flasher only what is in it comes to the disk
+		err = s.job.suits(table)
+	}
+	return found, err
+}
+
+// partitions looks at one after the other until the boot partition is found.
+func (s survey) partitions(table *parttable.Table) (findings, error) {
+	found := findings{table: table.Kind, parts: table.Partitions}
+	for _, p := range byStart(table.Partitions) {
 		if p.Extended {
 			continue
 		}
@@ -98,12 +113,19 @@ func (s survey) read() (findings, error) {
 		"give the image as balena offers it for download")
 }
 
+// byStart is partitions in the order in which they lie, in which a stream can be looked at.
+func byStart(parts []parttable.Partition) []parttable.Partition {
+	parts = slices.Clone(parts)
+	slices.SortFunc(parts, func(a, b parttable.Partition) int { return cmp.Compare(a.Start, b.Start) })
+	return parts
+}
+
 // noTable refuses what is not a disk image and says what it is instead, or that it ends too early.
 func (s survey) noTable(err error) error {
 	if s.size >= 0 && !errors.Is(err, parttable.ErrNoTable) {
 		t, tableErr := parttable.Read(primaryOnly{s.r}, s.size)
 		if tableErr == nil && t.Fits(s.size) != nil {
-			return s.job.table(t, s.size)
+			return s.job.whole(t, s.size)
 		}
 	}
 	got := describe(s.r)
@@ -115,11 +137,6 @@ func (s survey) noTable(err error) error {
 
 // The names of boot partitions, as label or as GPT partition name (E20, E23, E24).
 func bootNames() []string { return []string{"resin-boot", "balena-boot"} }
-
-const flasherBoot = "flash-boot"
-
-// flasherMarks are empty files on the boot partition of a flasher image, today and before 2021 (E24).
-func flasherMarks() []string { return []string{"balena-image-flasher", "resin-image-flasher"} }
 
 // partition looks at one partition and returns whether it is the boot partition.
 func (s survey) partition(p parttable.Partition, found *findings) (bool, error) {
@@ -137,24 +154,15 @@ func (s survey) partition(p parttable.Partition, found *findings) (bool, error) 
 	if err != nil {
 		return false, s.unreadable(p, err)
 	}
-	if label == flasherBoot || p.Name == flasherBoot {
-		return false, s.flasher(fmt.Sprintf("partition %d is named %s", p.Number, flasherBoot))
-	}
-	for _, mark := range flasherMarks() {
-		if _, err := files.Stat(mark); err == nil {
-			return false, s.flasher(fmt.Sprintf("partition %d holds %s", p.Number, mark))
-		}
+	if isFlasher(p, label, files) {
+		found.flasher = true
+		return true, s.deviceType(p, files, found)
 	}
 	if !slices.Contains(bootNames(), label) && !slices.Contains(bootNames(), p.Name) {
 		return false, nil
 	}
+	found.version = readVersion(files, "os-release") // some device types have one there
 	return true, s.deviceType(p, files, found)
-}
-
-// flasher refuses an image that would only install another one, and from a medium of its own (D9).
-func (s survey) flasher(why string) error {
-	return refuse(s.job.source+": a flasher image, which only installs another image: "+why, "the image itself",
-		"unwrapping is not in this version: give the raw image of this device type, or the image from inside the flasher (/opt/*.balenaos-img)")
 }
 
 // unreadable is damage in a partition, unless it only lies too far inside.

@@ -24,6 +24,7 @@ var errReach = errors.New("too far into the packed image to look at")
 // were asked for and starts the stream again for one that it has passed, so its memory is bounded whatever the image.
 type window struct {
 	start   func() (io.Reader, error)
+	reach   int64 // bytes
 	r       io.Reader
 	pos     int64 // of r: the beginning of a block, or the end
 	rewinds int
@@ -35,7 +36,7 @@ type windowPart struct {
 	data   []byte // shorter than a block at the end of the stream
 }
 
-func newWindow(start func() (io.Reader, error)) *window { return &window{start: start} }
+func newWindow(start func() (io.Reader, error)) *window { return &window{start: start, reach: reach} }
 
 // ReadAt implements io.ReaderAt.
 func (w *window) ReadAt(p []byte, off int64) (int, error) {
@@ -62,7 +63,7 @@ func (w *window) block(number int64) ([]byte, error) {
 		w.recent = slices.Insert(slices.Delete(w.recent, i, i+1), 0, b)
 		return b.data, nil
 	}
-	if number < 0 || number >= reach/windowBlock {
+	if number < 0 || number >= w.reach/windowBlock {
 		return nil, errReach
 	}
 	data, err := w.load(number)

@@ -77,6 +77,7 @@ func oneFile(name string, all []*zip.File) (*zip.File, error) {
 	}
 }
 
+func (s zipStream) format() string    { return "zip" }
 func (s zipStream) rawSize() int64    { return int64(s.entry.UncompressedSize64) }
 func (s zipStream) packedSize() int64 { return int64(s.entry.CompressedSize64) }
 func (s zipStream) end() int64        { return s.off + s.packedSize() }

@@ -62,6 +62,9 @@ func newParts(v steps.View, site boot.Site) (*parts, error) {
 	if err := p.addFiles(v); err != nil {
 		return nil, err
 	}
+	if err := p.addBootFiles(v); err != nil {
+		return nil, err
+	}
 	if err := p.chooseCompany(v, site); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/device/configjson"
+	"github.com/balena-community/balena-migrate/steps/device/devicetype"
 )
 
 const (
@@ -79,7 +80,8 @@ func needs(plan *steps.Plan, f schema.Facts) bool {
 	return len(plan.Needs) > 0
 }
 
-// suits checks what can only be known now that the image is: that it is for the device type of config.json (E6, E38).
+// suits checks what can only be known now that the image is: that it is for the device type of config.json and
+// of the machine (E6, E37, E38).
 func suits(v steps.View) []schema.Blocked {
 	data, err := v.Files.ReadFile(v.Config.Balena.ConfigJSON)
 	if err != nil {
@@ -89,14 +91,16 @@ func suits(v steps.View) []schema.Blocked {
 	if err != nil {
 		return []schema.Blocked{configBlocked(err)}
 	}
-	image := v.Facts.Image.DeviceType
-	if image == "" || c.DeviceType() == image || slices.Contains(v.Config.Checks.Skip, "device-type") {
+	if slices.Contains(v.Config.Checks.Skip, devicetype.Check) {
 		return nil
 	}
-	return []schema.Blocked{{
-		Check: "device-type", Got: fmt.Sprintf("an image for %s, a config.json for %s", image, c.DeviceType()),
-		Want: "the same device type", Remedy: "give the image and the config.json of one fleet",
-	}}
+	claims := devicetype.Claims{
+		Image: v.Facts.Image.DeviceType, ImageArch: v.Facts.Image.Arch, Config: c.DeviceType(), Asked: v.Config.Image.DeviceType, Machine: v.Device.Machine(),
+	}
+	if v.Facts.Host != nil {
+		claims.Device = v.Facts.Host.DeviceTypes
+	}
+	return claims.Disagree()
 }
 
 func configBlocked(err error) schema.Blocked {

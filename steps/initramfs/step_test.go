@@ -174,3 +174,45 @@ func TestUnknownDriverIsAnError(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// E27: what a flasher would have put on the boot partition goes along, to where the firmware wants it.
+func TestBootFiles(t *testing.T) {
+	for _, tt := range []struct {
+		firmware string
+		want     map[string]string
+	}{
+		{"bios", map[string]string{"/uEnv.txt": "uenv", "/EFI/BOOT/grub.cfg": "grub", "/grub/grub.cfg": "grub"}},
+		{"efi", map[string]string{"/uEnv.txt": "uenv", "/EFI/BOOT/grub.cfg": "grub"}},
+	} {
+		h, in := ready(t)
+		if tt.firmware == "efi" {
+			h.Put("/sys/firmware/efi/fw_platform_size", "64\n")
+		}
+		for name, content := range map[string]string{"grub.cfg": "grub", "uEnv.txt": "uenv", "boot.img": "b", "core.img": "c", "config.json": canary} {
+			at := work + "/image.extras/" + name
+			h.Put(at, content)
+			in.Facts.Image.Extras = append(in.Facts.Image.Extras, schema.ExtraFile{Name: name, From: "/" + name, Path: at, Size: int64(len(content)), SHA256: disarm.Sum([]byte(content))})
+		}
+		res := steptest.Laws(t, initramfs.Step{}, steptest.RunOn(h), in, canary)
+		data, err := h.ReadFile(res.Facts.Initramfs.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, _ := unpack(t, data)
+		plan := &schema.FlashPlan{}
+		if err := schema.Decode([]byte(files[flashplan.Plan]), "plan", "flash-plan", plan); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, b := range plan.BootFiles {
+			got[b.To] = files[b.Path]
+		}
+		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.firmware, got, tt.want)
+		}
+		h.Put(work+"/image.extras/grub.cfg", "another")
+		if _, err := steptest.RunOn(h).Converge(context.Background(), initramfs.Step{}, in); err == nil || !strings.Contains(err.Error(), "not the file that prepare-image wrote") {
+			t.Errorf("%s: changed extras: %v", tt.firmware, err)
+		}
+	}
+}

@@ -171,9 +171,14 @@ func configFaults() []fault {
 		{"config.json without keys (E3)", configJSON(`"apiKey"`, `"noKey"`), "config-json", "apiKey: missing"},
 		{"application as a text", configJSON("1234567", `"my-fleet"`), "config-json", "applicationId: a text"},
 		{"config.json of a Pi (E6)", configJSON("genericx86-64-ext", "raspberrypi4-64"), "device-type", "raspberrypi4-64"},
-		{"config.json of another than was asked for", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
+		{"image of another than was asked for", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
+			in.Facts.Image = prepared("genericx86-64-ext", 1<<20, 1<<20)
 			in.Config.Image.DeviceType = "intel-nuc"
-		}, "device-type", "genericx86-64-ext"},
+		}, "device-type", "an image for genericx86-64-ext"},
+		{"image for another processor, though asked for", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
+			in.Facts.Image = prepared("raspberrypi3", 1<<20, 1<<20)
+			in.Facts.Image.Arch, in.Config.Image.DeviceType = "armv7hf", "raspberrypi3"
+		}, "device-type", "an image for armv7hf"},
 		{"image of another type (E38)", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
 			in.Facts.Image = prepared("intel-nuc", 1<<20, 1<<20)
 		}, "device-type", "an image for intel-nuc"},
@@ -231,7 +236,7 @@ func breakAll(t *testing.T, h *hosttest.Host, in *schema.Migration) {
 	h.Put("/proc/meminfo", "MemTotal: 65536 kB\n")
 	change(t, h, configName, `"apiKey"`, `"noKey"`)
 	do(diskFaults()[len(diskFaults())-1])
-	in.Config.Image.DeviceType, in.Config.Disk.MaxBadBlocks = "intel-nuc", "3"
+	in.Facts.Image, in.Config.Disk.MaxBadBlocks = prepared("intel-nuc", 51<<20, 4<<30), "3"
 	h.Unprivileged, h.MachineName, h.FreeBytes, h.Reachable = true, "aarch64", 1<<20, nil
 }
 

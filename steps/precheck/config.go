@@ -3,9 +3,7 @@ package precheck
 import (
 	"fmt"
 	"slices"
-	"strings"
 
-	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
 )
@@ -54,18 +52,14 @@ func (l *look) askDeviceType() answer {
 	if l.config.file == nil || l.config.file.DeviceType() == "" {
 		return unknown("there is no config.json that says the device type")
 	}
-	slug := l.config.file.DeviceType()
-	all := l.otherTypes(slug)
+	slug, claims := l.config.file.DeviceType(), l.claims()
 	i := slices.IndexFunc(l.types, func(t devicetype.Type) bool { return t.Slug == slug })
-	if i < 0 && len(l.types) > 0 {
-		all = append(all, schema.Blocked{
-			Got: "a config.json for " + slug, Want: "one for what this machine can be: " + l.slugs(),
-			Remedy: "give the config.json of a fleet of such a device type; if this machine is one of them all the same, put device-type into checks.skip",
-		})
-	}
+	all := claims.Disagree()
 	switch {
 	case len(all) > 0:
 		return blockAll(all)
+	case claims.Overridden() != "":
+		return warn(claims.Asked, claims.Overridden())
 	case i < 0:
 		return unknown("this version knows no device type for " + l.Device.Machine() + " machines")
 	}
@@ -75,26 +69,21 @@ func (l *look) askDeviceType() answer {
 	return pass("%s", slug)
 }
 
-// otherTypes is where the configuration or the image name another type than config.json.
-func (l *look) otherTypes(slug string) []schema.Blocked {
-	var out []schema.Blocked
-	if want := l.Config.Image.DeviceType; want != "" && want != slug {
-		out = append(out, schema.Blocked{
-			Got: "a config.json for " + slug, Want: want + ", as image.device_type says", Remedy: "mend image.device_type, or give the config.json of that device type",
-		})
+// claims are all that say for which device type something is.
+func (l *look) claims() devicetype.Claims {
+	c := devicetype.Claims{
+		Config: l.config.file.DeviceType(), Asked: l.Config.Image.DeviceType, Machine: l.Device.Machine(), Device: l.slugs(),
 	}
-	if f := l.Facts.Image; f != nil && f.DeviceType != "" && f.DeviceType != slug {
-		out = append(out, schema.Blocked{
-			Got: "an image for " + f.DeviceType, Want: slug + ", as config.json says", Remedy: "give the image and the config.json of one fleet",
-		})
+	if f := l.Facts.Image; f != nil {
+		c.Image, c.ImageArch = f.DeviceType, f.Arch
 	}
-	return out
+	return c
 }
 
-func (l *look) slugs() string {
-	var out []string
+func (l *look) slugs() []string {
+	out := []string{}
 	for _, t := range l.types {
 		out = append(out, t.Slug)
 	}
-	return strings.Join(out, ", ")
+	return out
 }

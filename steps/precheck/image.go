@@ -1,6 +1,7 @@
 package precheck
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/parttable"
+	"github.com/balena-community/balena-migrate/steps/device/balena"
+	"github.com/balena-community/balena-migrate/steps/device/packed"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -25,7 +28,7 @@ type image struct {
 }
 
 const (
-	wantImage = "a balenaOS image: a raw disk image, or one in gzip or zip"
+	wantImage = "a balenaOS image: a raw disk image, or one in gzip, zip, xz, zstd or bzip2"
 	again     = "download the image again and compare its size"
 )
 
@@ -42,10 +45,16 @@ func (l *look) readImage() image {
 func (l *look) inspectImage() (image, answer) {
 	c := l.Config.Image
 	switch {
-	case c.Path == "" && (c.URL != "" || c.Version != ""):
-		return image{}, block("image.url or image.version without image.path", wantImage, "this version does not download: fetch the image and name the file in image.path")
+	case c.Path != "" && c.URL != "":
+		return image{}, block("image.path and image.url", "one of the two", "remove one of them")
+	case c.Path == "" && (c.URL != "" || c.Version != "") && l.Facts.Image != nil:
+		return image{format: "downloaded", table: l.Facts.Image.Table}, answer{}
+	case c.URL != "":
+		return image{}, pass("to be downloaded by prepare-image")
+	case c.Path == "" && c.Version != "":
+		return image{}, byVersion(c.Version)
 	case c.Path == "":
-		return image{}, block("no image.path", wantImage, "name the image file in image.path")
+		return image{}, block("no image.path", wantImage, "name the image file in image.path, where to fetch it in image.url, or its image.version")
 	}
 	f, n, err := openRegular(l.Files, c.Path)
 	if err != nil {
@@ -66,6 +75,14 @@ func (l *look) inspectImage() (image, answer) {
 	return i, answer{}
 }
 
+// byVersion is for an image that balena is asked for (P3).
+func byVersion(text string) answer {
+	if _, err := balena.ParseWish(text); err != nil {
+		return block("image.version: "+err.Error(), "a version of balenaOS or a range", "mend image.version")
+	}
+	return pass("balenaOS %s, to be downloaded by prepare-image", text)
+}
+
 // openRegular opens a file and returns its size.
 func openRegular(r host.Reader, name string) (host.File, int64, error) {
 	info, err := r.Stat(name)
@@ -81,15 +98,18 @@ func openRegular(r host.Reader, name string) (host.File, int64, error) {
 
 // inspect finds format, sizes and partition table of an image of n bytes.
 func inspect(f io.ReaderAt, n int64) (image, error) {
-	var magic [4]byte
+	var magic [8]byte
 	if _, err := f.ReadAt(magic[:], 0); err != nil && err != io.EOF {
 		return image{}, err
 	}
 	switch {
 	case magic[0] == 0x1f && magic[1] == 0x8b:
 		return inspectGzip(f, n)
-	case magic == [4]byte{'P', 'K', 3, 4}, magic == [4]byte{'P', 'K', 5, 6}:
+	case bytes.HasPrefix(magic[:], []byte("PK\x03\x04")), bytes.HasPrefix(magic[:], []byte("PK\x05\x06")):
 		return inspectZip(f, n)
+	}
+	if format, ok := packed.Detect(magic[:]); ok {
+		return inspectStream(f, n, format)
 	}
 	return inspectRaw(f, n)
 }
@@ -116,7 +136,7 @@ func noDisk(err error) error {
 	if !errors.Is(err, parttable.ErrNoTable) {
 		return err
 	}
-	return &refusal{got: err.Error(), want: wantImage, remedy: "give the disk image itself, unpacked or in gzip or zip"}
+	return &refusal{got: err.Error(), want: wantImage, remedy: "give the disk image itself, unpacked or in gzip, zip, xz, zstd or bzip2"}
 }
 
 // askImage is S42 and S52: there is one, and it fits.

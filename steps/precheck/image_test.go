@@ -4,10 +4,12 @@ import (
 	"archive/zip"
 	"bytes"
 	"math/rand/v2"
+	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 )
 
@@ -37,6 +39,18 @@ func zipped(t testing.TB, files ...string) string {
 	return b.String()
 }
 
+// tool packs by a program.
+func tool(t testing.TB, content []byte, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, append(args, "-c")...)
+	cmd.Stdin = bytes.NewReader(content)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return string(out)
+}
+
 // imageIs replaces the image.
 func imageIs(content func(t *testing.T) string) func(*testing.T, *hosttest.Host, *schema.Migration) {
 	return func(t *testing.T, h *hosttest.Host, _ *schema.Migration) { put(t, h, imageFile, content(t)) }
@@ -46,14 +60,18 @@ func imageFaults() []fault {
 	text := func(s string) func(*testing.T) string { return func(*testing.T) string { return s } }
 	return []fault{
 		{"no image", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) { in.Config.Image.Path = "" }, "image", "no image.path"},
-		{"a version in place of a file", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
-			in.Config.Image.Path, in.Config.Image.Version = "", "6.0.0"
-		}, "image", "image.version"},
+		{"a version that is none", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
+			in.Config.Image.Path, in.Config.Image.Version = "", "newest"
+		}, "image", "image.version: version \"newest\""},
 		{"image missing", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) { remove(t, h, imageFile) }, "image", imageFile},
 		{"image is a directory", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) { in.Config.Image.Path = "/home/op" }, "image", "regular"},
 		{"empty", imageIs(text("")), "image", "empty"},
 		{"a web page", imageIs(text(strings.Repeat("<html>", 1000))), "image", "a text such as HTML"},
-		{"xz (S64)", imageIs(text("\xfd7zXZ\x00" + strings.Repeat("x", 1000))), "image", "an xz file"},
+		{"path and URL", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) { in.Config.Image.URL = "https://x.org/i" }, "image", "image.path and image.url"},
+		{"xz damaged", imageIs(text("\xfd7zXZ\x00" + strings.Repeat("x", 1000))), "image", "no footer"},
+		{"xz with a large dictionary", imageIs(func(t *testing.T) string { return tool(t, rawImage(), "xz", "-9") }), "image", "an xz dictionary of 64 MiB"},
+		{"zstd with a large window", imageIs(func(t *testing.T) string { return tool(t, rawImage(), "zstd", "--long=27") }), "image", "a zstd window"},
+		{"half an image in xz", imageIs(func(t *testing.T) string { return tool(t, rawImage()[:2<<20], "xz", "-0") }), "image", "beyond the end"},
 		{"gzip of a tar", imageIs(func(t *testing.T) string { return string(gzipped(t, make([]byte, 2<<20))) }), "image", "55aa"},
 		{"gzip of something small", imageIs(func(t *testing.T) string { return string(gzipped(t, []byte("hello"))) }), "image", "5 bytes"},
 		{"gzip cut off", imageIs(func(t *testing.T) string { return string(gzipped(t, noise(3<<20))[:1<<19]) }), "image", "then its end"},
@@ -94,6 +112,9 @@ func TestInspect(t *testing.T) {
 		{"raw", string(raw), image{format: "raw", raw: 4 << 20, table: "mbr"}, [2]int64{900 << 10, 1200 << 10}},
 		{"zip", zipped(t, "dir/", "", "__MACOSX/._a.img", "x", "dir/a.img", string(raw)), image{format: "zip", raw: 4 << 20, table: "mbr"}, [2]int64{1 << 20, 1100 << 10}},
 		{"gzip", string(gzipped(t, raw)), image{format: "gzip", raw: 4 << 20, atLeast: true, table: "mbr"}, [2]int64{1 << 20, 1100 << 10}},
+		{"xz", tool(t, raw, "xz", "-0"), image{format: "xz", raw: 4 << 20, table: "mbr"}, [2]int64{1 << 20, 1100 << 10}},
+		{"zstd", tool(t, raw, "zstd"), image{format: "zstd", raw: 4 << 20, atLeast: true, table: "mbr"}, [2]int64{1 << 20, 1100 << 10}},
+		{"bzip2", tool(t, raw, "bzip2"), image{format: "bzip2", raw: 4 << 20, atLeast: true, table: "mbr"}, [2]int64{1 << 20, 1100 << 10}},
 		{"gzip with logical partitions", string(gzipped(t, imageHead(5<<30))), image{format: "gzip", raw: 5 << 30, atLeast: true, table: "mbr"}, [2]int64{0, 10 << 10}},
 	} {
 		got, err := inspect(strings.NewReader(c.content), int64(len(c.content)))
@@ -110,6 +131,27 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// An image to be downloaded is no blocker; what depends on its size is not known until it is there.
+func TestImageByURL(t *testing.T) {
+	in := input()
+	in.Config.Image.Path, in.Config.Image.URL = "", "https://example.org/image.zip"
+	l := look{View: steps.View{Config: in.Config}}
+	l.image = l.readImage()
+	if a := l.askImage(); a.status != passed || !strings.Contains(a.got, "downloaded") || l.image.known(nil) {
+		t.Errorf("%+v, known %v", a, l.image.known(nil))
+	}
+	in.Config.Image.URL, in.Config.Image.Version = "", "^6.1"
+	byVersion := look{View: steps.View{Config: in.Config}}
+	if byVersion.image = byVersion.readImage(); byVersion.askImage().status != passed || byVersion.image.known(nil) {
+		t.Errorf("%+v", byVersion.askImage())
+	}
+	l.Facts.Image = prepared("", 1<<20, 4<<20)
+	l.image = l.readImage()
+	if l.image.trouble.status != "" || l.image.raw != 4<<20 || !l.image.known(l.Facts.Image) {
+		t.Errorf("%+v", l.image)
+	}
+}
+
 func FuzzInspect(f *testing.F) {
 	f.Add([]byte("\x1f\x8b\x08\x00"))
 	f.Add(bootRecord(part{0x0f, 1, 100}))
@@ -120,4 +162,17 @@ func FuzzInspect(f *testing.F) {
 			t.Errorf("%+v without an error", i)
 		}
 	})
+}
+
+// E37: the operator's word for the device type is taken, and said.
+func TestDeviceTypeOverride(t *testing.T) {
+	h, in := machines()[0].start(t)
+	in.Config.Image.DeviceType = "surface-pro-6"
+	res := converge(t, h, in)
+	if c := status(t, res, "device-type"); c.Status != "warn" || c.Got != "surface-pro-6" || len(res.Blocked) > 0 {
+		t.Errorf("%+v, blocked %+v", c, res.Blocked)
+	}
+	if !strings.Contains(strings.Join(res.Warnings, "\n"), "config.json is for genericx86-64-ext, as which the device will register") {
+		t.Errorf("warnings %q", res.Warnings)
+	}
 }

@@ -64,7 +64,7 @@ func newLook(ctx context.Context, v steps.View) *look {
 func (l *look) facts() *schema.HostFacts {
 	f := &schema.HostFacts{
 		Hostname: hostname(l.Device), Arch: l.Device.Machine(), OS: l.os, KernelRelease: l.kernel.release, Firmware: firmware(l.Device),
-		DeviceTypes: []string{}, Disk: l.disks.target, Root: l.disks.root, Boot: l.disks.boot,
+		DeviceTypes: l.slugs(), Disk: l.disks.target, Root: l.disks.root, Boot: l.disks.boot,
 		Memory: schema.MemoryFacts{
 			Total: l.memory.total, Need: l.memory.need, Held: l.memory.held, InPlace: l.memory.inPlace, Alone: l.memory.alone,
 		},
@@ -72,9 +72,6 @@ func (l *look) facts() *schema.HostFacts {
 	}
 	if l.backend != nil {
 		f.BootMethod = l.backend.Name()
-	}
-	for _, t := range l.types {
-		f.DeviceTypes = append(f.DeviceTypes, t.Slug)
 	}
 	return f
 }

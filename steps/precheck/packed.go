@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/balena-community/balena-migrate/stage2/parttable"
+	"github.com/balena-community/balena-migrate/steps/device/packed"
 )
 
 // headSize is how much of a packed image is unpacked to read its partition table. A GPT takes 17 KiB.
@@ -32,6 +33,42 @@ func inspectGzip(f io.ReaderAt, n int64) (image, error) {
 		return image{}, err
 	}
 	return image{format: "gzip", raw: table.End, atLeast: true, packed: n, table: table.Kind}, nil
+}
+
+// inspectStream goes by the size in the file where there is one (xz), else by the partition table.
+func inspectStream(f io.ReaderAt, n int64, format packed.Format) (image, error) {
+	raw, err := format.RawSize(f, n)
+	if err != nil {
+		return image{}, unsupported(err, format)
+	}
+	r, err := format.Reader(io.NewSectionReader(f, 0, n))
+	if err != nil {
+		return image{}, unsupported(err, format)
+	}
+	i := image{format: format.Name, raw: raw, packed: n}
+	if raw < 0 {
+		raw = endless
+	}
+	table, err := headTable(r, raw)
+	if err == nil {
+		err = table.Fits(raw)
+	}
+	if err != nil {
+		return image{}, unsupported(err, format)
+	}
+	i.table = table.Kind
+	if i.raw < 0 {
+		i.raw, i.atLeast = table.End, true
+	}
+	return i, nil
+}
+
+// unsupported words what is good and yet not read.
+func unsupported(err error, format packed.Format) error {
+	if !errors.Is(err, packed.ErrUnsupported) {
+		return err
+	}
+	return &refusal{got: err.Error(), want: format.Name + " as it is by default", remedy: "pack it again, e.g. " + format.Name + " -dc image | gzip >image.gz"}
 }
 
 // inspectZip goes by the directory at the file's end, whose sizes have 64 bits.

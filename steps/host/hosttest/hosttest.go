@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,6 +117,16 @@ func (h *Host) Dial(_ context.Context, address string) error {
 		return nil
 	}
 	return fmt.Errorf("connect to %s: %w", address, fs.ErrNotExist)
+}
+
+// Fetch implements host.Reader. Only servers of the test itself are asked, which listen on loopback.
+func (h *Host) Fetch(ctx context.Context, q host.Request) (*http.Response, error) {
+	u, err := url.Parse(q.URL)
+	if err != nil || !net.ParseIP(u.Hostname()).IsLoopback() {
+		h.t.Errorf("request that no test expects: %s", host.Shown(q.URL))
+		return nil, fs.ErrNotExist
+	}
+	return h.Rooted.Fetch(ctx, q)
 }
 
 // Run implements host.Host.

@@ -1,0 +1,61 @@
+package initramfs
+
+import (
+	"fmt"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/flashplan"
+	"github.com/balena-community/balena-migrate/steps"
+	"github.com/balena-community/balena-migrate/steps/device/devicetype"
+	"github.com/balena-community/balena-migrate/steps/host"
+)
+
+// addBootFiles takes along what the flasher that the image was in would have put on the boot partition (E27). What it
+// brought beside that, boot.img, core.img and a config.json, does not belong there.
+func (p *parts) addBootFiles(v steps.View) error {
+	for _, e := range v.Facts.Image.Extras {
+		for _, to := range bootPaths(e.Name, firmware(v)) {
+			data, err := v.Files.ReadFile(e.Path)
+			if err != nil {
+				return err
+			}
+			at := fmt.Sprintf("%s/%d-%s", flashplan.BootFiles, len(p.plan.BootFiles), e.Name)
+			f := p.carry(data, at, e.Name)
+			if f.SHA256 != e.SHA256 {
+				return steps.WithHint(fmt.Errorf("%s: not the file that prepare-image wrote", e.Path), "run step prepare-image again")
+			}
+			p.plan.BootFiles = append(p.plan.BootFiles, schema.BootFile{Name: f.Name, Path: f.Path, Size: f.Size, SHA256: f.SHA256, To: to})
+		}
+	}
+	return nil
+}
+
+// bootPaths are where a file goes on the boot partition. GRUB reads its configuration from beside the EFI program, or
+// as started by a BIOS from /grub as well.
+func bootPaths(name, firmware string) []string {
+	switch {
+	case name == schema.ExtraUEnv:
+		return []string{"/uEnv.txt"}
+	case name == schema.ExtraGrubCfg && firmware == devicetype.EFI:
+		return []string{"/EFI/BOOT/grub.cfg"}
+	case name == schema.ExtraGrubCfg:
+		return []string{"/EFI/BOOT/grub.cfg", "/grub/grub.cfg"}
+	}
+	return nil
+}
+
+// firmware is what precheck saw, or else what can be seen: the kernel has this directory only when EFI started it.
+func firmware(v steps.View) string {
+	if f := v.Facts.Host; f != nil && f.Firmware != "" {
+		return f.Firmware
+	}
+	if isDir(v.Device, "/sys/firmware/efi") {
+		return devicetype.EFI
+	}
+	return devicetype.BIOS
+}
+
+func isDir(r host.Reader, name string) bool {
+	info, err := r.Stat(name)
+	return err == nil && info.IsDir()
+}
