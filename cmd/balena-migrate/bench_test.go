@@ -61,7 +61,7 @@ func buildProgram(b testing.TB, dir string) string {
 
 // peakOf is the most memory that the program had resident, in MB. The kernel lets a child begin with its parent's peak
 // (getrusage(2), ru_maxrss lives across execve), so a process that is smaller than this one starts it.
-func peakOf(b *testing.B, program string, args []string) float64 {
+func peakOf(b testing.TB, program string, args []string) float64 {
 	b.Helper()
 	out, err := exec.Command("peak", append([]string{program}, args...)...).Output()
 	if err != nil {

@@ -104,7 +104,7 @@ func TestRefusals(t *testing.T) {
 		{"text in bzip2", filter(t, text, "bzip2"), nil, "a text"},
 		{"large xz dictionary", filter(t, raw[:mib], "xz", "-9"), nil, "an xz dictionary of 64 MiB"},
 		{"xz filter", filter(t, raw[:mib], "xz", "--x86", "--lzma2=preset=0"), nil, "pack it again, e.g. xz -dc " + srcPath},
-		{"large zstd window", filter(t, raw, "zstd", "--long=27"), nil, "a zstd window of more than 16 MiB"},
+		{"large zstd window", filter(t, raw, "zstd", "--long=27"), nil, "a zstd window of more than 8 MiB"},
 		{"larger than the disk in xz", filter(t, raw, "xz", "-0"), small, "at most the 8388608 bytes of disk sda"},
 		{"two files", zipped(t, zip.Store, raw, "a.img", "b.img"), nil, `2 files in it: "a.img" and "b.img"`},
 		{"three files", zipped(t, zip.Store, raw[:512], "a", "b", "c"), nil, "3 files in it"},

@@ -16,9 +16,9 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 )
 
-// MaxDict is the largest dictionary (xz) or window (zstd) in bytes. Their defaults need 8 MiB and less; more than 16
-// have xz -8, zstd --ultra -21 and --long=25.
-const MaxDict = 16 << 20
+// MaxDict is the largest dictionary (xz) or window (zstd) in bytes: that of xz -6, its default, and of zstd -19. More have
+// xz -7, zstd --ultra and zstd --long.
+const MaxDict = 8 << 20
 
 // ErrUnsupported is wrapped by the errors for a file that is good and yet not read: it needs more than MaxDict, a
 // filter other than LZMA2, or a dictionary kept elsewhere.
