@@ -15,6 +15,7 @@ func documents() map[string]any {
 	return map[string]any{
 		"config": &Config{}, "facts": &Facts{}, "migration": &Migration{}, "result": &Result{}, "flash-plan": &FlashPlan{},
 		"outcome": &Outcome{}, "armed": &Armed{}, "status": &Status{}, "image-index": &ImageIndex{}, "image-report": &ImageReport{}, "image-download": &ImageDownload{}, "stamp": &Stamp{},
+		"device-report": &DeviceReport{}, "fleet-report": &FleetReport{},
 	}
 }
 
@@ -157,8 +158,9 @@ func TestReadAllIsBounded(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"schema":"migration/1","config":{"boot":{"arm":true}},"facts":{}}`))
 	f.Add([]byte(`{"schema":"result/1"}`))
+	f.Add([]byte(`{"schema":"device-report/1","host":"h","fate":"ready","attempts":[{"run":"r"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, name := range []string{"migration", "flash-plan", "armed", "outcome"} {
+		for _, name := range []string{"migration", "flash-plan", "armed", "outcome", "device-report"} {
 			target := reflect.New(reflect.TypeOf(documents()[name]).Elem()).Interface()
 			if err := Decode(data, "fuzz", name, target); err != nil {
 				continue
