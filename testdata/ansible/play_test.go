@@ -72,14 +72,7 @@ func (d *device) play(b bench, text string, args ...string) run {
 func (d *device) playbook(b bench, book string, args ...string) run {
 	d.t.Helper()
 	record := filepath.Join(d.t.TempDir(), "record")
-	for _, empty := range []string{record, filepath.Join(d.dir, "ansible.cfg")} {
-		if err := os.WriteFile(empty, nil, 0o600); err != nil {
-			d.t.Fatal(err)
-		}
-	}
-	argv := append([]string{"-i", d.inventory(), "-e", "ansible_user=free", book}, args...)
-	cmd := exec.CommandContext(d.t.Context(), "ansible-playbook", argv...)
-	cmd.Env = d.environment(b, record)
+	cmd := d.command(b, book, record, args...)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

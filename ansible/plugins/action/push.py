@@ -13,12 +13,14 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.digest import sha256
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import SHELL, Remote
 
 ARGUMENTS = {
     'src': {'type': 'str', 'required': True},
     'dest': {'type': 'str', 'required': True},
     'mode': {'type': 'str', 'default': '0600'},
+    'results': {'type': 'str', 'default': ''},
 }
 
 # Writes size, digest (only where the size is right: it may take long), mode and the free KiB of the file system.
@@ -57,15 +59,20 @@ class ActionModule(ActionBase):
         checked, args = self.validate_argument_spec(ARGUMENTS)
         if not args['dest'].startswith('/') or args['dest'].endswith('/'):
             raise AnsibleActionFail('dest is "%s", expected the absolute path of a file' % args['dest'])
+        with Journal(self, args['results'], task_vars or {}).step('copy') as journal:
+            outcome.update(self._copy(args, task_vars or {}))
+            journal.copied(outcome['changed'])
+        return outcome
+
+    def _copy(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         # Decrypts a vaulted file into a temporary one; others are taken as they are.
-        local = self._loader.get_real_file(self._find(args['src'], task_vars or {}))
+        local = self._loader.get_real_file(self._find(args['src'], task_vars))
         remote = Remote(self)
         try:
-            outcome.update(self._push(remote, local, args))
+            return self._push(remote, local, args)
         finally:
             remote.close()
             self._loader.cleanup_tmp_file(local)
-        return outcome
 
     def _find(self, src: str, task_vars: dict[str, Any]) -> str:
         """Find a file as people mean it: from where they are, from their inventory, or as Ansible looks for files."""

@@ -11,6 +11,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import document
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Remote
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import Tool, binaries
 
@@ -23,6 +24,7 @@ ARGUMENTS = {
     'work_dir': {'type': 'str', 'default': '/var/lib/balena-migrate'},
     'bin_dir': {'type': 'str', 'default': '/var/lib/balena-migrate/bin'},
     'binaries': {'type': 'str', 'default': ''},
+    'results': {'type': 'str', 'default': ''},
 }
 
 
@@ -39,20 +41,26 @@ class ActionModule(ActionBase):
         outcome = super().run(tmp, task_vars)
         checked, args = self.validate_argument_spec(ARGUMENTS)
         remote = Remote(self)
+        rehearsal = (args['config'].get('stage2') or {}).get('flash') is False
         try:
-            outcome.update(self._step(remote, args))
+            with Journal(self, args['results'], task_vars or {}).step(args['name'], rehearsal) as journal:
+                outcome.update(self._step(remote, args, journal))
         finally:
             remote.close()
         return outcome
 
-    def _step(self, remote: Remote, args: dict[str, Any]) -> dict[str, Any]:
+    def _step(self, remote: Remote, args: dict[str, Any], journal: Journal) -> dict[str, Any]:
         tool = Tool(remote, binaries(args['binaries']), args['bin_dir'])
         asked = {'schema': 'migration/1', 'config': args['config'], 'facts': args['facts']}
         answer = tool.run(self._argv(args), document.encode(asked))
-        outcome = document.result(document.decode(answer, 'step ' + args['name']), answer)
+        said = document.decode(answer, 'step ' + args['name'])
+        outcome = document.result(said, answer)
         outcome.update(installed=tool.installed, at=int(time.time()))
         if outcome.get('failed') and self._task.check_mode and args['awaited']:
-            return self._not_there_yet(args, outcome)
+            outcome = self._not_there_yet(args, outcome)
+            journal.result(said, skipped=outcome['msg'])
+            return outcome
+        journal.result(said)
         return outcome
 
     def _argv(self, args: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleActionSkip
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.probe import Look, forget, look
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Remote
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import Tool, binaries
@@ -25,6 +26,7 @@ ARGUMENTS = {
     'work_dir': {'type': 'str', 'default': '/var/lib/balena-migrate'},
     'bin_dir': {'type': 'str', 'default': '/var/lib/balena-migrate/bin'},
     'binaries': {'type': 'str', 'default': ''},
+    'results': {'type': 'str', 'default': ''},
 }
 
 # A host whose turn comes late (more hosts than forks) is looked at for so long at least, in seconds.
@@ -103,7 +105,9 @@ class ActionModule(ActionBase):
             raise AnsibleActionSkip('check mode does not reboot')
         began = time.time()
         deadline = max((args['since'] or began) + args['timeout'], began + LEAST)
-        outcome.update(self._watch(args, min(deadline, began + args['timeout'])))
+        with Journal(self, args['results'], task_vars or {}).step('wait') as journal:
+            outcome.update(self._watch(args, min(deadline, began + args['timeout'])))
+            journal.verdict(outcome)
         outcome.update(changed=False, waited=int(time.time() - began), msg=outcome['evidence'])
         return outcome
 

@@ -31,6 +31,12 @@ options:
     description: Mode of the file, octal.
     type: str
     default: '0600'
+  results:
+    description:
+      - Folder on the controller in which what becomes of the device is kept, one JSON file per device, for C(balena-migrate
+        report). A relative one lies beside the inventory. Empty means that nothing is kept.
+    type: str
+    default: ''
 attributes:
   check_mode:
     support: full

@@ -55,6 +55,12 @@ options:
         C(dist) of the checkout the collection lies in.
     type: str
     default: ''
+  results:
+    description:
+      - Folder on the controller in which what becomes of the device is kept, one JSON file per device, for C(balena-migrate
+        report). A relative one lies beside the inventory. Empty means that nothing is kept.
+    type: str
+    default: ''
 attributes:
   check_mode:
     support: full
