@@ -17,9 +17,14 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the command line as its users do. Each script finds a Debian device in $ROOT, whose work dir is
-// $ROOT/var/lib/balena-migrate, and in its own folder a small image, a config.json and a migration document.
+// $ROOT/var/lib/balena-migrate, in its own folder a small image, a config.json and a migration document, and in $GOLDEN
+// testdata/golden.
 func TestScripts(t *testing.T) {
 	image := hosttest.Image(t)
+	golden, err := filepath.Abs("../../testdata/golden")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "../../testdata/scripts",
 		Setup: func(env *testscript.Env) error {
@@ -27,6 +32,7 @@ func TestScripts(t *testing.T) {
 			h.Put("/etc/wpa_supplicant/wpa_supplicant.conf", "network={\n ssid=\"lab\"\n psk=\"canary-passphrase\"\n}\n")
 			h.Put("/srv/app/data", "canary-data")
 			env.Setenv("ROOT", h.Root())
+			env.Setenv("GOLDEN", golden)
 			for name, data := range inputFiles(image) {
 				if err := os.WriteFile(filepath.Join(env.WorkDir, name), data, 0o600); err != nil {
 					return err
