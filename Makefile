@@ -8,7 +8,7 @@ PLATFORMS  = linux-amd64 linux-386 linux-armv6 linux-armv7 linux-arm64
 BIN        = $(CURDIR)/bin
 LINT       = golangci-lint-v2.15.0
 
-.PHONY: build test unit ansible lint lab lab-all demo bench faults fuzz reproducible dist clean setup
+.PHONY: build test unit ansible browser lint lab lab-all demo bench faults fuzz reproducible dist clean setup
 
 BIN_OUT   ?= bin/balena-migrate
 
@@ -23,7 +23,7 @@ dist/balena-migrate-%: FORCE
 	GOOS=linux GOARCH=$(patsubst armv%,arm,$(*:linux-%=%)) GOARM=$(patsubst armv%,%,$(filter armv%,$(*:linux-%=%))) $(BUILD) -o $@ ./cmd/balena-migrate
 FORCE:
 
-test: setup lint unit faults fuzz reproducible ansible lab
+test: setup lint unit faults fuzz reproducible ansible browser lab
 
 reproducible:
 	testdata/reproducible.sh
@@ -43,9 +43,13 @@ ansible: dist
 	cd ansible && ANSIBLE_COLLECTIONS_PATHS=collections ansible-lint --offline --profile production
 	$(GO) test -count=1 -timeout 20m ./testdata/ansible
 
+# The report's page in Debian's Chromium.
+browser:
+	$(GO) test -count=1 -timeout 10m ./testdata/browser
+
 lint: $(BIN)/$(LINT)
 	gofmt -l $$(git ls-files '*.go') | (! grep .)
-	$(BIN)/$(LINT) run ./... ./testdata/lab/... ./testdata/ansible/... ./testdata/faults/...
+	$(BIN)/$(LINT) run ./... ./testdata/lab/... ./testdata/ansible/... ./testdata/faults/... ./testdata/browser/... ./testdata/fleet/...
 	shellcheck -x -P SCRIPTDIR $$(git ls-files '*.sh' .ci/run)
 
 $(BIN)/$(LINT):

@@ -6,6 +6,7 @@ cd "$(dirname "$0")"
 packages=(
 	ansible-core ansible-lint           # the playbook and its lint
 	openssh-server sudo mmdebstrap      # the target without Python
+	chromium chromium-driver fonts-dejavu-core # the report's page, as a person uses it
 	shellcheck jq file make git ca-certificates gcc libc6-dev # lint, pipes, the race detector
 	fdisk e2fsprogs dosfstools mtools zip xz-utils zstd bzip2 gzip pigz tar # images made by tests
 )
