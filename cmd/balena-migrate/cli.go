@@ -41,6 +41,7 @@ type grammar struct {
 	Disarm  disarmCmd  `cmd:"" help:"Take arm-boot back: every byte of the boot configuration as it was."`
 	Image   imageCmd   `cmd:"" help:"Look into an image file, on a workstation too."`
 	Report  reportCmd  `cmd:"" help:"Say where the devices of a fleet stand: table, web page, JSON, CSV, JUnit."`
+	Fleet   fleetCmd   `cmd:"" help:"Take over a fleet of migdb."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON schema of a document, or the documents' names."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 	Later   laterCmd   `cmd:"" name:"reboot-later" hidden:""`
