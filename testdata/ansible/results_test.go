@@ -30,6 +30,7 @@ func TestResults(t *testing.T) {
 		{"a device that does not answer", testResultLost},
 		{"a directory that can't be written", testResultUnwritable},
 		{"a file that is damaged", testResultDamaged},
+		{"a device that was tried often", testResultBounded},
 		{"a task that is not to be logged", testResultQuiet},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -104,7 +105,7 @@ func testResultBlocked(t *testing.T, b bench, d *device) {
 // testResultCheck: a dry run looks at all devices, whatever it finds on the first, and ends in a table.
 func testResultCheck(t *testing.T, b bench, d *device) {
 	second := filepath.Join(t.TempDir(), "second.ini")
-	line := strings.Replace(d.read(d.inventory()), "device ", "second ", 1)
+	line := strings.Replace(d.read(d.inventory()), "device ", "../second ", 1) // a name is no path
 	if err := os.WriteFile(second, []byte(strings.TrimSpace(line)+` balena_migrate_image_sha256=nonsense`), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,10 @@ func testResultCheck(t *testing.T, b bench, d *device) {
 	if !r.Last().Check || !r.Last().Steps[0].Changed {
 		t.Errorf("check %v, copy changed %v; want true, true", r.Last().Check, r.Last().Steps[0].Changed)
 	}
-	for _, line := range []string{"\ndevice  ready      can be migrated", "\nsecond  failed "} {
+	if _, err := os.Stat(filepath.Join(d.results(), "%2E.%2Fsecond.json")); err != nil {
+		t.Error(err)
+	}
+	for _, line := range []string{"\ndevice     ready      can be migrated", "\n../second  failed "} {
 		if !strings.Contains(run.screen, line) {
 			t.Errorf("the table lacks %q:\n%s", line, run.screen)
 		}
@@ -241,6 +245,26 @@ func testResultDamaged(t *testing.T, b bench, d *device) {
 	d.playbook(b, migrate)
 	if r := d.report(t); len(r.Attempts) != 1 || len(d.read(name+".damaged")) != 100 {
 		t.Errorf("%d attempts, want a new file with one, and the old one set aside", len(r.Attempts))
+	}
+}
+
+// testResultBounded: a file does not grow for ever, and what is dropped is counted.
+func testResultBounded(t *testing.T, b bench, d *device) {
+	d.play(b, precheck+"    results: results\n")
+	r := d.report(t)
+	for len(r.Attempts) < 20 {
+		r.Attempts = append(r.Attempts, r.Attempts[0])
+	}
+	data, err := schema.Encode(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(d.results(), "device.json"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.play(b, precheck+"    results: results\n")
+	if after := d.report(t); len(after.Attempts) != 20 || after.Dropped != 1 || after.Last().Run == r.Last().Run {
+		t.Errorf("%d attempts, %d dropped, want 20 and 1, the newest kept", len(after.Attempts), after.Dropped)
 	}
 }
 

@@ -8,7 +8,7 @@ DOCUMENTATION = r'''
 ---
 module: summary
 short_description: Say where the devices of the play stand
-version_added: 1.1.0
+version_added: 1.0.0
 author:
   - The balena-migrate authors (@balena-community)
 description:
