@@ -8,6 +8,7 @@ packages=(
 	openssh-server sudo mmdebstrap      # the target without Python
 	shellcheck jq file make git ca-certificates gcc libc6-dev # lint, pipes, the race detector
 	fdisk e2fsprogs dosfstools mtools zip xz-utils zstd bzip2 gzip pigz tar # images made by tests
+	busybox acl libcap2-bin rsync   # backups unpacked and compared
 )
 missing=()
 for package in "${packages[@]}"; do
