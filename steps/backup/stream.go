@@ -27,7 +27,9 @@ const (
 // The same bytes in writes of the same lengths give the same archive.
 type stream struct {
 	out io.Writer
-	gz  *pgzip.Writer // nil between two members
+	gz  *pgzip.Writer
+	// open says that a member is at work.
+	open bool
 	// zero is one block of zeros, unit the member that holds zeroUnit of them; held is the run of zeros that was written
 	// last and is not compressed yet, always whole blocks.
 	zero, unit []byte
@@ -36,29 +38,27 @@ type stream struct {
 
 // newStream starts a stream on out.
 func newStream(out io.Writer) (*stream, error) {
-	s := &stream{out: out, zero: make([]byte, blockSize)}
 	var unit bytes.Buffer
-	gz, err := s.member(&unit)
-	if err != nil {
-		return nil, err
-	}
+	s := &stream{out: &unit, gz: pgzip.NewWriter(&unit), zero: make([]byte, blockSize)}
 	for range zeroUnit / blockSize {
-		if _, err := gz.Write(s.zero); err != nil {
+		if _, err := s.plain(s.zero); err != nil {
 			return nil, err
 		}
 	}
-	if err := gz.Close(); err != nil {
+	if err := s.end(); err != nil {
 		return nil, err
 	}
-	s.unit = unit.Bytes()
+	s.out, s.unit = out, unit.Bytes()
 	return s, nil
 }
 
-// member starts a gzip member. It tells no time: the archive is to depend on what is in it alone.
-func (s *stream) member(out io.Writer) (*pgzip.Writer, error) {
-	gz := pgzip.NewWriter(out)
-	gz.ModTime = time.Unix(0, 0)
-	return gz, gz.SetConcurrency(blockSize, runtime.GOMAXPROCS(0))
+// begin starts a gzip member. One writer makes them all, for it keeps its compressors, of a megabyte each. A member tells
+// no time: the archive is to depend on what is in it alone.
+func (s *stream) begin() error {
+	s.gz.Reset(s.out)
+	s.gz.ModTime = time.Unix(0, 0)
+	s.open = true
+	return s.gz.SetConcurrency(blockSize, runtime.GOMAXPROCS(0))
 }
 
 // Write implements io.Writer.
@@ -75,9 +75,8 @@ func (s *stream) Write(p []byte) (int, error) {
 
 // plain compresses p.
 func (s *stream) plain(p []byte) (int, error) {
-	if s.gz == nil {
-		var err error
-		if s.gz, err = s.member(s.out); err != nil {
+	if !s.open {
+		if err := s.begin(); err != nil {
 			return 0, err
 		}
 	}
@@ -106,12 +105,11 @@ func (s *stream) release() error {
 
 // end completes the member at work.
 func (s *stream) end() error {
-	if s.gz == nil {
+	if !s.open {
 		return nil
 	}
-	gz := s.gz
-	s.gz = nil
-	return gz.Close()
+	s.open = false
+	return s.gz.Close()
 }
 
 // Close completes the stream; it leaves the writer below open.

@@ -77,7 +77,7 @@ func part(t *testing.T, doc []byte, names ...string) string {
 	if err := json.Unmarshal(doc, &tree); err != nil {
 		t.Fatal(err)
 	}
-	var node any = tree["config"]
+	node := tree["config"]
 	for _, n := range names {
 		m, _ := node.(map[string]any)
 		node = m[n]
