@@ -50,7 +50,7 @@ func everything(t *testing.T) *hosttest.Host {
 	must(t, os.Mkdir(top+"/nothing", 0o750))
 	must(t, os.Chmod(top+"/conf/a.cfg", 0o755|fs.ModeSetuid))
 	must(t, os.Chmod(top+"/conf/.b", 0o710|fs.ModeSetgid))
-	must(t, os.Chown(top+"/conf/.b", 1234, 3_000_000_000))
+	must(t, os.Chown(top+"/conf/.b", 1234, 2_000_000_000))
 	must(t, os.Lchown(top+"/conf/back", 1234, 5678))
 	sparseFile(t, top+"/disk.img")
 	for _, name := range []string{top + "/db", top + "/nothing", top + "/" + strings.Repeat("x", 200)} {
