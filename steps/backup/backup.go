@@ -24,13 +24,15 @@ import (
 	"github.com/balena-community/balena-migrate/steps"
 )
 
-// The files of this step in the work dir. scriptOutput is where a script writes; it is gone when the step ends. logName
-// is what the script printed.
+// The files of this step in the work dir. scriptOutput is where a script writes, in a
+// directory that nobody else may enter, for the script decides on its mode; both are gone when the step ends. logName is
+// what the script printed.
 const (
 	archiveName  = "backup.tgz"
 	stampName    = "backup.stamp.json"
 	logName      = "backup.log"
-	scriptOutput = "backup.script.tgz"
+	scriptDir    = "backup.script"
+	scriptOutput = scriptDir + "/backup.tgz"
 )
 
 // archiveMode keeps the data of a device from its users.
@@ -69,7 +71,7 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 
 // planNone removes what an earlier run left, or it would be taken along (S89).
 func planNone(v steps.View, plan *steps.Plan) error {
-	for _, name := range []string{archiveName, scriptOutput, stampName, logName} {
+	for _, name := range []string{archiveName, scriptOutput, scriptDir, stampName, logName} {
 		file := path.Join(v.WorkDir, name)
 		_, err := v.Files.Lstat(file)
 		switch {

@@ -134,3 +134,15 @@ func TestUnpackedByBusyBox(t *testing.T) {
 		t.Errorf("disk.img: %v, %v", info, err)
 	}
 }
+
+// An access list is foreign bytes: what can't be read gives nothing, and all else the text that setfacl takes.
+func FuzzACL(f *testing.F) {
+	f.Add([]byte("\x02\x00\x00\x00\x01\x00\x07\x00\xff\xff\xff\xff\x02\x00\x05\x00\xe1\x10\x00\x00\x20\x00\x00\x00\xff\xff\xff\xff"))
+	f.Add([]byte("\x02\x00\x00\x00\x03\x00\x07\x00\xff\xff\xff\xff"))
+	form := regexp.MustCompile(`^((user|group):\d*|mask:|other:):[r-][w-][x-](,((user|group):\d*|mask:|other:):[r-][w-][x-])*$`)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if text := aclText(string(data)); text != "" && !form.MatchString(text) {
+			t.Errorf("%q gives %q", data, text)
+		}
+	})
+}

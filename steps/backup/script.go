@@ -65,15 +65,17 @@ func (c runScript) Note() schema.ChangeNote {
 // Apply implements steps.Change. The program writes to a file of its own, which is gone in the end: only what was
 // read whole and found right gets the archive's name.
 func (c runScript) Apply(ctx context.Context, t steps.Target) error {
-	if err := t.Files.MkdirAll(c.workDir, 0o700); err != nil {
-		return err
+	dir, raw := path.Join(c.workDir, scriptDir), path.Join(c.workDir, scriptOutput)
+	for _, d := range []string{c.workDir, dir} {
+		if err := t.Files.MkdirAll(d, 0o700); err != nil {
+			return err
+		}
 	}
-	raw := path.Join(c.workDir, scriptOutput)
 	if err := t.Files.Remove(raw); err != nil {
 		return err
 	}
 	err := c.make(ctx, t, raw)
-	return errors.Join(err, t.Files.Remove(raw))
+	return errors.Join(err, t.Files.Remove(raw), t.Files.Remove(dir))
 }
 
 func (c runScript) make(ctx context.Context, t steps.Target, raw string) error {

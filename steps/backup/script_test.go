@@ -33,7 +33,7 @@ func scripted(t *testing.T, produce func(out string) error) *hosttest.Host {
 	t.Helper()
 	h := hosttest.New(t, map[string]string{scriptFile: "#!/bin/sh\n"})
 	must(t, os.Chmod(put(h, scriptFile), 0o755))
-	out := put(h, workDir+"/backup.script.tgz")
+	out := put(h, workDir+"/backup.script/backup.tgz")
 	cmd := host.Cmd{Name: put(h, scriptFile), Args: []string{out}}
 	h.Commands = map[string]func() error{cmd.String(): func() error { return produce(out) }}
 	return h
@@ -75,7 +75,7 @@ func TestScriptObeysTheLaws(t *testing.T) {
 	if err != nil || err2 != nil || !bytes.Equal(got, data) || info.Mode().Perm() != 0o600 {
 		t.Errorf("archive: %v, %v, %v", info, err, err2)
 	}
-	if _, err := h.Lstat(workDir + "/backup.script.tgz"); err == nil {
+	if _, err := h.Lstat(workDir + "/backup.script"); err == nil {
 		t.Error("the script's own output was left")
 	}
 }
@@ -105,7 +105,7 @@ func TestScriptOutputStaysOnTheDevice(t *testing.T) {
 	must(t, h.MkdirAll("/opt", 0o755))
 	log := workDir + "/backup.log"
 	for _, c := range []struct{ end, msg string }{
-		{"exit 7", "exit status 7; what it printed is in " + log},
+		{"test $(stat -c %a $(dirname $1)) = 700 && exit 7", "exit status 7; what it printed is in " + log},
 		{"mkdir -p v/app; touch v/app/x; tar -C v -czf \"$1\" app", ""},
 		{"echo " + canary + " >\"$1\"", "no gzip file"},
 	} {
@@ -158,8 +158,14 @@ func TestScriptTakesTooLong(t *testing.T) {
 	must(t, err)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	must(t, err)
-	if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !strings.Contains(string(state), ") Z ") {
-		t.Errorf("its child %d still runs", pid)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) { // a signal takes its time
+		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(state), ") Z ") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("its child %d still runs", pid)
+		}
 	}
 }
 
