@@ -67,7 +67,7 @@ demo: setup dist/balena-migrate-linux-amd64
 	$(GO) run ./testdata/lab/demo
 
 bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run '^$$' -timeout 60m -bench . -benchmem ./...
 
 setup:
 	testdata/setup.sh

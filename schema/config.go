@@ -49,9 +49,10 @@ type NetworkConfig struct {
 
 // BackupConfig says what becomes backup.tgz (S22, F8).
 type BackupConfig struct {
-	Script     string   `json:"script"`
-	Definition string   `json:"definition"`
-	Volumes    []string `json:"volumes"`
+	Script         string   `json:"script"`
+	ScriptTimeoutS int      `json:"script_timeout_s"`
+	Definition     string   `json:"definition"`
+	Volumes        []string `json:"volumes"`
 }
 
 // BootConfig says how stage 2 is started (S26, S28, S34).
@@ -106,7 +107,7 @@ func DefaultConfig() Config {
 			APIURL: "https://api.balena-cloud.com", VPNHost: "vpn.balena-cloud.com", VPNPort: 443, ConnectTimeoutS: 20,
 		},
 		Network: NetworkConfig{Wifi: "all", SSIDs: []string{}, Files: []string{}, FirstIndex: 1, Require: true, KeepHostname: true},
-		Backup:  BackupConfig{Volumes: []string{}},
+		Backup:  BackupConfig{ScriptTimeoutS: 3600, Volumes: []string{}},
 		Boot:    BootConfig{Method: "auto", Arm: true, Grub: GrubConfig{BootDevice: "hd0", Install: "none"}},
 		Disk:    DiskConfig{WarnWriteKBs: 200, MinFreeMB: 10},
 		Stage2:  Stage2Config{Flash: true, AfterNoFlash: "continue", LogFS: "ext4", MinFreeMB: 64},

@@ -172,15 +172,28 @@ type Connection struct {
 	SHA256   string `json:"sha256"`
 }
 
-// BackupFacts is the archive of volumes; Path is empty when there is none.
+// BackupFacts is the archive of volumes; Path is empty when there is none. Items are those of the definition, in the
+// order of the archive; a script's archive has none.
 type BackupFacts struct {
-	Path    string   `json:"path"`
-	Size    int64    `json:"size_bytes"`
-	SHA256  string   `json:"sha256"`
-	Volumes []string `json:"volumes"`
-	Files   int64    `json:"files"`
+	Path    string       `json:"path"`
+	Size    int64        `json:"size_bytes"`
+	SHA256  string       `json:"sha256"`
+	Volumes []string     `json:"volumes"`
+	Files   int64        `json:"files"`
+	Items   []BackupItem `json:"items,omitempty"`
 	// Placement is where Path lies on the disk, nil while that does not matter yet.
 	Placement *Placement `json:"placement,omitempty"`
+}
+
+// BackupItem is what went where, in one form for every dialect of definitions (S91–S93). Bytes are those of its files
+// before compression, hard links once.
+type BackupItem struct {
+	Volume string `json:"volume"`
+	Source string `json:"source"`
+	Target string `json:"target"`
+	Filter string `json:"filter"`
+	Files  int64  `json:"files"`
+	Bytes  int64  `json:"bytes"`
 }
 
 // InitramfsFacts is the archive that starts stage 2.

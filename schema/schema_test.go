@@ -16,6 +16,7 @@ func documents() map[string]any {
 		"config": &Config{}, "facts": &Facts{}, "migration": &Migration{}, "result": &Result{}, "flash-plan": &FlashPlan{},
 		"outcome": &Outcome{}, "armed": &Armed{}, "status": &Status{}, "image-index": &ImageIndex{}, "image-report": &ImageReport{}, "image-download": &ImageDownload{}, "stamp": &Stamp{},
 		"device-report": &DeviceReport{}, "fleet-report": &FleetReport{},
+		"config-import": &ConfigImport{},
 	}
 }
 

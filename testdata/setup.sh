@@ -9,6 +9,7 @@ packages=(
 	chromium chromium-driver fonts-dejavu-core # the report's page, as a person uses it
 	shellcheck jq file make git ca-certificates gcc libc6-dev # lint, pipes, the race detector
 	fdisk e2fsprogs dosfstools mtools zip xz-utils zstd bzip2 gzip pigz tar # images made by tests
+	busybox acl libcap2-bin rsync   # backups unpacked and compared
 )
 missing=()
 for package in "${packages[@]}"; do

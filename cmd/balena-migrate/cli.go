@@ -15,6 +15,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
+	"github.com/balena-community/balena-migrate/steps/device/seedconf"
 )
 
 // Exit codes; the README documents them.
@@ -42,6 +43,7 @@ type grammar struct {
 	Image   imageCmd   `cmd:"" help:"Look into an image file, on a workstation too."`
 	Report  reportCmd  `cmd:"" help:"Say where the devices of a fleet stand: table, web page, JSON, CSV, JUnit."`
 	Fleet   fleetCmd   `cmd:"" help:"Take over a fleet of migdb."`
+	Config  configCmd  `cmd:"" help:"Make a document of the predecessor's configuration file, or check one."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON schema of a document, or the documents' names."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 	Later   laterCmd   `cmd:"" name:"reboot-later" hidden:""`
@@ -50,7 +52,7 @@ type grammar struct {
 // common are the options of every command that works on a host.
 type common struct {
 	JSON    bool   `name:"json" help:"Write exactly one JSON document to standard output."`
-	Input   string `placeholder:"FILE" help:"Input document, - for standard input. Default: balena-migrate.json in the work dir, else here."`
+	Input   string `placeholder:"FILE" help:"Input document, - for standard input. Default: balena-migrate.json, else balena-migrate.conf, in the work dir, else here."`
 	WorkDir string `placeholder:"DIR" help:"Where products and facts are kept. Default: /var/lib/balena-migrate below the root."`
 	Root    string `placeholder:"DIR" default:"/" help:"Work on the system in this directory instead of the running one."`
 }
@@ -149,10 +151,11 @@ func stepOf(command string, args []string) string {
 func exitCode(err error) int {
 	var usage *usageError
 	var invalid *schema.Invalid
+	var refused *seedconf.Refused
 	switch {
 	case err == nil:
 		return exitConverged
-	case errors.As(err, &usage), errors.As(err, &invalid), errors.Is(err, errInput):
+	case errors.As(err, &usage), errors.As(err, &invalid), errors.As(err, &refused), errors.Is(err, errInput):
 		return exitUsage
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted

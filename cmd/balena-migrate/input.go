@@ -18,6 +18,7 @@ var errInput = errors.New("input can't be used")
 
 const (
 	documentName = "balena-migrate.json"
+	seedName     = "balena-migrate.conf"
 	factsName    = "facts.json"
 	workDirName  = "var/lib/balena-migrate"
 )
@@ -30,56 +31,82 @@ func (c common) workDir() (string, error) {
 	return filepath.Abs(filepath.Join(c.Root, workDirName))
 }
 
-// read returns the input document with its paths made absolute, and the facts that earlier steps left in the work dir
-// under those it brings.
-func (c common) read(files host.Reader, workDir string, stdin io.Reader) (*schema.Migration, error) {
-	data, source, base, err := c.document(files, workDir, stdin)
-	if err != nil {
-		return nil, err
-	}
-	in := schema.NewMigration()
-	if data != nil {
-		if in, err = parse(data, source); err != nil {
-			return nil, err
-		}
-	}
-	in.Config.ResolvePaths(base)
-	saved, err := savedFacts(files, workDir)
-	if err != nil {
-		return nil, err
-	}
-	in.Facts = overlay(saved, in.Facts)
-	return in, nil
+// input is a document that was found: its bytes (nil when there is none), its name, and the folder that its paths are
+// meant from.
+type input struct {
+	data         []byte
+	source, base string
+	// notes are what became of the variables of a file of the predecessor.
+	notes []schema.ImportNote
 }
 
-// document finds the input: its bytes (nil when there is none), its name, and the folder that its paths are meant from.
-func (c common) document(files host.Reader, workDir string, stdin io.Reader) ([]byte, string, string, error) {
-	if c.Input == "-" {
-		data, err := schema.ReadAll(stdin, "standard input")
-		return data, "standard input", workDir, err
+// read returns the input document with its paths made absolute, and the facts that earlier steps left in the work dir
+// under those it brings.
+func (c common) read(files host.Reader, workDir string, stdin io.Reader) (*schema.Migration, []schema.ImportNote, error) {
+	found, err := find(files, c.Input, workDir, stdin)
+	if err != nil {
+		return nil, nil, err
 	}
-	candidates := []string{c.Input}
-	if c.Input == "" {
-		candidates = []string{filepath.Join(workDir, documentName), documentName}
+	in, err := found.migration(files)
+	if err != nil {
+		return nil, nil, err
+	}
+	saved, err := savedFacts(files, workDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	in.Facts = overlay(saved, in.Facts)
+	return in, found.notes, nil
+}
+
+// find looks for the input that was named, or else where it usually is.
+func find(files host.Reader, named, workDir string, stdin io.Reader) (*input, error) {
+	if named == "-" {
+		data, err := schema.ReadAll(stdin, "standard input")
+		return &input{data: data, source: "standard input", base: workDir}, err
+	}
+	candidates := []string{named}
+	if named == "" {
+		candidates = []string{filepath.Join(workDir, documentName), filepath.Join(workDir, seedName), documentName, seedName}
 	}
 	for _, name := range candidates {
 		abs, err := filepath.Abs(name)
 		if err != nil {
-			return nil, "", "", err
+			return nil, err
 		}
 		f, err := files.Open(abs)
-		if errors.Is(err, fs.ErrNotExist) && c.Input == "" {
+		if errors.Is(err, fs.ErrNotExist) && named == "" {
 			continue
 		}
 		if err != nil {
-			return nil, "", "", steps.WithHint(fmt.Errorf("%w: %w", errInput, err), "name a document that can be read in --input, or - for standard input")
+			return nil, steps.WithHint(fmt.Errorf("%w: %w", errInput, err), "name a document that can be read in --input, or - for standard input")
 		}
 		defer f.Close()
 		data, err := schema.ReadAll(f, name)
-		return data, name, filepath.Dir(abs), err
+		return &input{data: data, source: name, base: filepath.Dir(abs)}, err
 	}
 	here, err := os.Getwd()
-	return nil, "", here, err
+	return &input{base: here}, err
+}
+
+// migration is the document, its paths made absolute. One of the predecessor's is imported first.
+func (i *input) migration(files host.Reader) (*schema.Migration, error) {
+	in := schema.NewMigration()
+	if filepath.Ext(i.source) == ".conf" {
+		imported, err := i.imported(files)
+		if err != nil {
+			return nil, err
+		}
+		i.data, i.notes = imported.Document, imported.Variables
+	}
+	if i.data != nil {
+		var err error
+		if in, err = parse(i.data, i.source); err != nil {
+			return nil, err
+		}
+	}
+	in.Config.ResolvePaths(i.base)
+	return in, nil
 }
 
 // parse reads a migration, or the result of an earlier step.

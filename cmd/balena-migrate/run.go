@@ -59,10 +59,11 @@ func (c common) open(t terminal, opts converging) (*session, error) {
 		return nil, err
 	}
 	files := host.At("/")
-	in, err := c.read(files, workDir, t.in)
+	in, notes, err := c.read(files, workDir, t.in)
 	if err != nil {
 		return nil, err
 	}
+	out.imported(notes)
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err

@@ -8,41 +8,36 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 	"time"
 
-	"github.com/klauspost/pgzip"
-
-	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
-// Compression works on as many blocks at once as there are processors; 256 KiB keep that small on a board with
-// 512 MB, and cost 0.1 % of the size.
-const blockSize = 256 << 10
-
 // archive writes entries as a compressed tar.
 //
-// The supervisor unpacks it with BusyBox's tar, which stops at sparse files and knew nothing of PAX headers for long.
-// So headers are in GNU format, whose long names both tars know; owners are numbers, for names mean nothing in a
-// container, and times are whole seconds.
+// The supervisor unpacks it with BusyBox's tar, which takes a sparse file (whose data begin with a map of its holes in
+// the format of PAX) for a plain one and so corrupts it, and of PAX headers knows the long name alone. So everything that
+// a volume can't do without is in headers of GNU format, whose long names and big sizes both tars know, and files are
+// written in full. What only GNU tar restores is in PAX headers before them, which BusyBox skips: see extended.go.
+// Owners are numbers, for names mean nothing in a container.
 type archive struct {
 	r        host.Reader
-	gz       *pgzip.Writer
+	gz       *stream
 	tar      *tar.Writer
 	buf      []byte
 	progress func(n int64)
 	files    int64
 	moved    []string
+	// torn are large files that changed while they were read, to be read once more in the end.
+	torn []entry
 	// lost are first links whose file could not be read, with the name that took their place, "" when none did yet.
 	lost map[string]string
 }
 
 // newArchive starts an archive on w.
 func newArchive(r host.Reader, w io.Writer, progress func(int64)) (*archive, error) {
-	gz := pgzip.NewWriter(w)
-	gz.ModTime = time.Unix(0, 0)
-	if err := gz.SetConcurrency(blockSize, runtime.GOMAXPROCS(0)); err != nil {
+	gz, err := newStream(w)
+	if err != nil {
 		return nil, err
 	}
 	return &archive{
@@ -50,13 +45,42 @@ func newArchive(r host.Reader, w io.Writer, progress func(int64)) (*archive, err
 	}, nil
 }
 
-// close completes the archive.
-func (a *archive) close() error {
+// close completes the archive. Large files that were torn are read again; of two entries of one name a tar keeps the
+// later.
+func (a *archive) close(ctx context.Context) error {
+	again := a.torn
+	a.torn = nil
+	for _, e := range again {
+		if err := a.again(ctx, e); err != nil {
+			return err
+		}
+	}
 	if err := a.tar.Close(); err != nil {
 		return err
 	}
 	return a.gz.Close()
 }
+
+// again writes a file once more, and names it when it moved once more.
+func (a *archive) again(ctx context.Context, e entry) error {
+	var err error
+	if e.info, err = a.r.Lstat(e.path); err != nil || !e.info.Mode().IsRegular() {
+		a.move(e)
+		return nil //nolint:nilerr // it is gone: its first copy stays
+	}
+	a.files--
+	if err := a.add(ctx, e); err != nil {
+		return err
+	}
+	if len(a.torn) > 0 {
+		a.torn = nil
+		a.move(e)
+	}
+	return nil
+}
+
+// abandon ends what works for the archive.
+func (a *archive) abandon() { _ = a.gz.end() }
 
 // add writes one entry. Sockets and device nodes are left out: the first mean nothing without their program, and
 // making the second can fail, which would stop the restore on the new system.
@@ -78,7 +102,11 @@ func (a *archive) add(ctx context.Context, e entry) error {
 	return a.head(e, h)
 }
 
+// head writes an entry's headers.
 func (a *archive) head(e entry, h *tar.Header) error {
+	if err := a.extend(e, h); err != nil {
+		return err
+	}
 	if err := a.tar.WriteHeader(h); err != nil {
 		return fmt.Errorf("archive %s: %w", e.path, err)
 	}
@@ -101,7 +129,8 @@ func (a *archive) hardLink(ctx context.Context, e entry, h *tar.Header) error {
 }
 
 // file writes a regular file with exactly the size it has when it is opened: what is appended meanwhile is left out,
-// what is cut off is filled up with zeros.
+// what is cut off is filled up with zeros. One that changes meanwhile is read again: a small one before it is written,
+// a large one in the end. One that does not stand still is named.
 func (a *archive) file(ctx context.Context, e entry, h *tar.Header) error {
 	f, info, err := a.open(e)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -112,29 +141,103 @@ func (a *archive) file(ctx context.Context, e entry, h *tar.Header) error {
 		return err
 	}
 	defer f.Close()
-	h.Size, h.ModTime = info.Size(), whole(info.ModTime())
-	if err := a.head(e, h); err != nil {
+	e.info = info
+	done := a.large
+	if info.Size() <= blockSize {
+		done = a.small
+	}
+	if err := done(ctx, f, e, h); err != nil {
 		return err
-	}
-	n, err := io.CopyBuffer(writerFunc(a.write), steps.Interruptible(ctx, io.LimitReader(f, h.Size)), a.buf)
-	if err != nil {
-		return fmt.Errorf("archive %s: %w", e.path, err)
-	}
-	if err := a.pad(h.Size - n); err != nil {
-		return err
-	}
-	after, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if n != h.Size || changed(info, after) {
-		a.move(e)
 	}
 	if _, lost := a.lost[e.hard]; lost {
 		a.lost[e.hard] = e.name
 	}
 	a.files++
 	return nil
+}
+
+// small writes a file that fits into the buffer.
+func (a *archive) small(ctx context.Context, f host.File, e entry, h *tar.Header) error {
+	const tries = 3
+	still := false
+	n := 0
+	for try := 0; try < tries && !still; try++ {
+		before, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		if before.Size() > blockSize { // it has grown
+			break
+		}
+		e.info = before
+		if n, err = f.ReadAt(a.buf[:before.Size()], 0); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("archive %s: %w", e.path, err)
+		}
+		after, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		still = int64(n) == before.Size() && !changed(before, after)
+	}
+	if !still {
+		return a.large(ctx, f, e, h)
+	}
+	h.Size, h.ModTime = int64(n), e.info.ModTime()
+	if err := a.head(e, h); err != nil {
+		return err
+	}
+	_, err := a.write(a.buf[:n])
+	return err
+}
+
+// large writes a file of any size as it is read.
+func (a *archive) large(ctx context.Context, f host.File, e entry, h *tar.Header) error {
+	h.Size, h.ModTime = e.info.Size(), e.info.ModTime()
+	if err := a.head(e, h); err != nil {
+		return err
+	}
+	n, err := a.copy(ctx, f, h.Size)
+	if err != nil {
+		return fmt.Errorf("archive %s: %w", e.path, err)
+	}
+	after, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if n == h.Size && !changed(e.info, after) {
+		return nil
+	}
+	// A name that others are linked to can't come twice: they would stay with the first.
+	if st := stat(e.info); st != nil && st.Nlink == 1 && len(a.torn) < maxMoved {
+		a.torn = append(a.torn, e)
+		return nil
+	}
+	a.move(e)
+	return nil
+}
+
+// copy writes size bytes, and returns how many of them the file had.
+func (a *archive) copy(ctx context.Context, f host.File, size int64) (had int64, err error) {
+	c := newContent(f)
+	for left := size; left > 0; {
+		if err := ctx.Err(); err != nil {
+			return had, err
+		}
+		block := a.buf[:min(left, blockSize)]
+		n, err := c.next(block)
+		if err != nil {
+			return had, err
+		}
+		had += int64(n)
+		if n < len(block) {
+			return had, a.pad(left, block, n)
+		}
+		if _, err := a.write(block); err != nil {
+			return had, err
+		}
+		left -= int64(n)
+	}
+	return had, nil
 }
 
 // open opens the file that the walk saw, or the one that has taken its place since; never one behind a link that
@@ -171,9 +274,12 @@ func (a *archive) miss(e entry) {
 	}
 }
 
-// move notes a file that changed while it was read; beyond a hundred nobody reads on.
+// maxMoved is how many names of files that moved are kept; nobody reads on.
+const maxMoved = 100
+
+// move notes a file that changed while it was read.
 func (a *archive) move(e entry) {
-	if len(a.moved) < 100 {
+	if len(a.moved) < maxMoved {
 		a.moved = append(a.moved, e.path)
 	}
 }
@@ -184,15 +290,16 @@ func (a *archive) write(p []byte) (int, error) {
 	return n, err
 }
 
-// pad writes n zeros.
-func (a *archive) pad(n int64) error {
-	clear(a.buf)
-	for n > 0 {
-		m, err := a.tar.Write(a.buf[:min(n, int64(len(a.buf)))])
+// pad writes what is left of a file of which only n bytes of a block are there, as zeros.
+func (a *archive) pad(left int64, block []byte, n int) error {
+	clear(block[n:])
+	for left > 0 {
+		m, err := a.tar.Write(block[:min(left, int64(len(block)))])
 		if err != nil {
 			return err
 		}
-		n -= int64(m)
+		left -= int64(m)
+		clear(block)
 	}
 	return nil
 }
@@ -216,7 +323,7 @@ func header(e entry) *tar.Header {
 	default:
 		return nil
 	}
-	h.ModTime = whole(e.info.ModTime())
+	h.ModTime = e.info.ModTime()
 	h.Mode = int64(e.info.Mode().Perm())
 	if st := stat(e.info); st != nil {
 		h.Mode, h.Uid, h.Gid = int64(st.Mode&0o7777), int(st.Uid), int(st.Gid)
@@ -224,13 +331,7 @@ func header(e entry) *tar.Header {
 	return h
 }
 
-func whole(t time.Time) time.Time { return time.Unix(t.Unix(), 0) }
-
 // changed says whether a file was written to between two looks at it.
 func changed(a, b fs.FileInfo) bool {
 	return a.Size() != b.Size() || !a.ModTime().Equal(b.ModTime())
 }
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -8,8 +8,8 @@
 // The archive comes from a program of the operator's (backup.script, S87) or from a list of sources
 // (backup.definition, S88, see definition.go). With neither there is none, and one of an earlier run is removed (S89).
 //
-// The step owns backup.tgz and backup.stamp.json in the work dir and nothing else; remove the two to undo it, or
-// either of them to have the backup made anew.
+// The step owns backup.tgz, backup.stamp.json and backup.log in the work dir and nothing else; remove them to undo it, or
+// either of the first two to have the backup made anew.
 package backup
 
 import (
@@ -24,11 +24,15 @@ import (
 	"github.com/balena-community/balena-migrate/steps"
 )
 
-// The files of this step in the work dir. scriptOutput is where a script writes; it is gone when the step ends.
+// The files of this step in the work dir. scriptOutput is where a script writes, in a
+// directory that nobody else may enter, for the script decides on its mode; both are gone when the step ends. logName is
+// what the script printed.
 const (
 	archiveName  = "backup.tgz"
 	stampName    = "backup.stamp.json"
-	scriptOutput = "backup.script.tgz"
+	logName      = "backup.log"
+	scriptDir    = "backup.script"
+	scriptOutput = scriptDir + "/backup.tgz"
 )
 
 // archiveMode keeps the data of a device from its users.
@@ -67,7 +71,7 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 
 // planNone removes what an earlier run left, or it would be taken along (S89).
 func planNone(v steps.View, plan *steps.Plan) error {
-	for _, name := range []string{archiveName, scriptOutput, stampName} {
+	for _, name := range []string{archiveName, scriptOutput, scriptDir, stampName, logName} {
 		file := path.Join(v.WorkDir, name)
 		_, err := v.Files.Lstat(file)
 		switch {

@@ -153,7 +153,7 @@ func (p *parser) volume(n *yaml.Node) volume {
 		v.at = p.at(named)
 	}
 	if !volumeName.MatchString(v.name) {
-		p.report(v.at, fmt.Sprintf("the volume name %q", v.name), volumeWant(nil), "name it as the application's release does")
+		p.report(v.at, fmt.Sprintf("the volume name %q", v.name), volumeWant(nil), "name it as the application's release does; none can have this name, and the new system would try forever to restore it")
 	}
 	v.items = p.items(n, fields)
 	return v

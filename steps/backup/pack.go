@@ -2,8 +2,6 @@ package backup
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -44,8 +42,8 @@ func planDefinition(ctx context.Context, v steps.View, plan *steps.Plan) error {
 		return nil
 	}
 	p := pack{found: found, own: own, workDir: v.WorkDir}
-	seen := newSurvey()
-	unmatched, err := p.walk(ctx, v.Device, seen.visit)
+	seen := newSurvey(v.Device)
+	unmatched, err := p.walk(ctx, v.Device, seen, seen.visit)
 	if meet := (*collision)(nil); errors.As(err, &meet) {
 		block(plan, file, problem{
 			at: meet.at, got: "a file for " + meet.name + ", where another item already puts one", want: "one file for each name",
@@ -65,7 +63,7 @@ func planDefinition(ctx context.Context, v steps.View, plan *steps.Plan) error {
 		settle(plan, s)
 		return nil
 	}
-	p.recipe, p.text, p.total = want, seen.String(), seen.bytes()
+	p.recipe, p.text, p.listing, p.total = want, seen.String(), seen.listing(), seen.bytes()
 	warnSpace(v, plan, p.total)
 	plan.Add(p)
 	return nil
@@ -152,12 +150,13 @@ type pack struct {
 	workDir string
 	recipe  recipe
 	text    string
+	listing string
 	total   int64
 }
 
 // walk visits everything that is to go into the archive, and returns the items whose filter matched nothing.
-func (c pack) walk(ctx context.Context, r host.Reader, visit func(entry) error) ([]item, error) {
-	w := walker{r: r, own: c.own, visit: visit}
+func (c pack) walk(ctx context.Context, r host.Reader, seen *survey, visit func(entry) error) ([]item, error) {
+	w := walker{r: r, own: c.own, visit: visit, begin: seen.begin}
 	err := w.walk(ctx, c.found)
 	return w.unmatched, err
 }
@@ -167,28 +166,28 @@ func (c pack) Note() schema.ChangeNote {
 	return schema.ChangeNote{Action: "back up", Target: path.Join(c.workDir, archiveName) + " (" + c.text + ")"}
 }
 
-// Apply implements steps.Change. Until it is complete the archive has no name.
+// Diff implements steps.Differ: what would go where, and how much it is.
+func (c pack) Diff() schema.Diff {
+	return schema.Diff{BeforeHeader: "(nothing)", AfterHeader: path.Join(c.workDir, archiveName), After: c.listing}
+}
+
+// Apply implements steps.Change.
 func (c pack) Apply(ctx context.Context, t steps.Target) error {
-	if err := t.Files.MkdirAll(c.workDir, 0o700); err != nil {
-		return err
-	}
-	out, err := t.Files.Create(path.Join(c.workDir, archiveName), archiveMode)
+	var made recipe
+	p, err := store(t, c.workDir, func(w io.Writer) (product, error) {
+		seen, a, err := c.write(ctx, t, w)
+		if err != nil {
+			return product{}, err
+		}
+		made = recipe{asked: c.recipe.asked, sources: seen.sum(), maker: maker(t.Device)}
+		p := product{files: a.files, moved: a.moved, items: seen.items}
+		for _, v := range seen.volumes {
+			p.volumes = append(p.volumes, v.name)
+		}
+		return p, nil
+	})
 	if err != nil {
 		return err
-	}
-	defer out.Discard()
-	sum := sha256.New()
-	seen, a, err := c.write(ctx, t, io.MultiWriter(out, sum))
-	if err != nil {
-		return err
-	}
-	if err := out.Commit(); err != nil {
-		return err
-	}
-	made := recipe{asked: c.recipe.asked, sources: seen.sum(), maker: maker(t.Device)}
-	p := product{sha256: hex.EncodeToString(sum.Sum(nil)), files: a.files, moved: a.moved}
-	for _, v := range seen.volumes {
-		p.volumes = append(p.volumes, v.name)
 	}
 	return record(t.Files, c.workDir, made, p)
 }
@@ -206,16 +205,19 @@ func (c pack) write(ctx context.Context, t steps.Target, w io.Writer) (*survey, 
 	if err != nil {
 		return nil, nil, err
 	}
-	seen := newSurvey()
-	_, err = c.walk(ctx, t.Device, func(e entry) error {
+	seen := newSurvey(t.Device)
+	_, err = c.walk(ctx, t.Device, seen, func(e entry) error {
 		if err := seen.visit(e); err != nil {
 			return err
 		}
 		return a.add(ctx, e)
 	})
+	if err == nil {
+		err = a.close(ctx)
+	}
 	if err != nil {
-		_ = a.gz.Close() // only to end its goroutines; the file is discarded
+		a.abandon() // the file is discarded
 		return nil, nil, err
 	}
-	return seen, a, a.close()
+	return seen, a, nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"path"
 	"strings"
 
@@ -36,7 +37,7 @@ func (r recipe) accepts(made recipe) bool {
 
 // ask is the digest of what was asked for. format changes with the archives that this program makes.
 func ask(kind string, content string, volumes []string) string {
-	const format = "backup/1"
+	const format = "backup/2"
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q %q", format, kind, content, volumes))
 	return hex.EncodeToString(sum[:])
 }
@@ -84,8 +85,29 @@ type product struct {
 	sha256  string
 	volumes []string
 	files   int64
+	items   []schema.BackupItem
 	// moved are files that changed or vanished while they were read.
 	moved []string
+}
+
+// store gives the archive its name when write has written all of it, and not before. It is the one place where an
+// archive comes into being.
+func store(t steps.Target, workDir string, write func(io.Writer) (product, error)) (product, error) {
+	if err := t.Files.MkdirAll(workDir, 0o700); err != nil {
+		return product{}, err
+	}
+	out, err := t.Files.Create(path.Join(workDir, archiveName), archiveMode)
+	if err != nil {
+		return product{}, err
+	}
+	defer out.Discard()
+	sum := sha256.New()
+	p, err := write(io.MultiWriter(out, sum))
+	if err != nil {
+		return product{}, err
+	}
+	p.sha256 = hex.EncodeToString(sum.Sum(nil))
+	return p, out.Commit()
 }
 
 // record leaves the stamp, the last thing a change does.
@@ -102,6 +124,6 @@ func record(h host.Host, workDir string, made recipe, p product) error {
 		s.Files = append(s.Files, schema.FileStamp{Path: name, SHA256: strings.Repeat("0", 2*sha256.Size)})
 	}
 	s.Files = append(s.Files, look)
-	s.Facts.Backup = &schema.BackupFacts{Path: file, Size: look.Size, SHA256: p.sha256, Volumes: p.volumes, Files: p.files}
+	s.Facts.Backup = &schema.BackupFacts{Path: file, Size: look.Size, SHA256: p.sha256, Volumes: p.volumes, Files: p.files, Items: p.items}
 	return steps.SaveStamp(h, path.Join(workDir, stampName), s)
 }

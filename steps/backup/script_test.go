@@ -6,9 +6,12 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
@@ -30,7 +33,7 @@ func scripted(t *testing.T, produce func(out string) error) *hosttest.Host {
 	t.Helper()
 	h := hosttest.New(t, map[string]string{scriptFile: "#!/bin/sh\n"})
 	must(t, os.Chmod(put(h, scriptFile), 0o755))
-	out := put(h, workDir+"/backup.script.tgz")
+	out := put(h, workDir+"/backup.script/backup.tgz")
 	cmd := host.Cmd{Name: put(h, scriptFile), Args: []string{out}}
 	h.Commands = map[string]func() error{cmd.String(): func() error { return produce(out) }}
 	return h
@@ -72,7 +75,7 @@ func TestScriptObeysTheLaws(t *testing.T) {
 	if err != nil || err2 != nil || !bytes.Equal(got, data) || info.Mode().Perm() != 0o600 {
 		t.Errorf("archive: %v, %v, %v", info, err, err2)
 	}
-	if _, err := h.Lstat(workDir + "/backup.script.tgz"); err == nil {
+	if _, err := h.Lstat(workDir + "/backup.script"); err == nil {
 		t.Error("the script's own output was left")
 	}
 }
@@ -94,10 +97,75 @@ func TestRealScript(t *testing.T) {
 	if runs, err := h.ReadFile("/opt/volumes/app/runs"); string(runs) != "x\n" {
 		t.Errorf("runs %q, %v: it runs once, in its own directory", runs, err)
 	}
-	write("#!/bin/sh\necho the disk is on fire >&2\nexit 7\n")
-	res := converge(t, run, script(), schema.Failed)
-	if !strings.Contains(res.Msg, "exit status 7: the disk is on fire") || res.Facts.Backup != nil {
-		t.Errorf("message %q, facts %+v", res.Msg, res.Facts.Backup)
+}
+
+// What a program prints may be secrets: it is in a file for root, and in nothing that leaves the device.
+func TestScriptOutputStaysOnTheDevice(t *testing.T) {
+	h := host.At(t.TempDir())
+	must(t, h.MkdirAll("/opt", 0o755))
+	log := workDir + "/backup.log"
+	for _, c := range []struct{ end, msg string }{
+		{"test $(stat -c %a $(dirname $1)) = 700 && exit 7", "exit status 7; what it printed is in " + log},
+		{"mkdir -p v/app; touch v/app/x; tar -C v -czf \"$1\" app", ""},
+		{"echo " + canary + " >\"$1\"", "no gzip file"},
+	} {
+		must(t, h.WriteFile(scriptFile, []byte("#!/bin/sh\necho password="+canary+"\necho "+canary+" >&2\n"+c.end+"\n"), 0o755))
+		run := steptest.RunOn(h)
+		run.Diff = true
+		run.Log = func(act string, n schema.ChangeNote, _ time.Duration) {
+			if strings.Contains(act+n.Action+n.Target, canary) {
+				t.Errorf("logged %s %+v", act, n)
+			}
+		}
+		res, err := run.Converge(context.Background(), Step{}, script())
+		steptest.Valid(t, res, canary)
+		if !strings.Contains(res.Msg, c.msg) || strings.Contains(fmt.Sprint(err), canary) {
+			t.Errorf("message %q, expected %q; error %v", res.Msg, c.msg, err)
+		}
+		said, err := h.ReadFile(log)
+		info, err2 := h.Stat(log)
+		if err != nil || err2 != nil || string(said) != "password="+canary+"\n"+canary+"\n" || info.Mode().Perm() != 0o600 {
+			t.Errorf("log %q, %v, %v, %v", said, info, err, err2)
+		}
+	}
+	// Nothing else than the log holds it.
+	left, err := h.ReadDir(workDir)
+	must(t, err)
+	for _, d := range left {
+		data, err := h.ReadFile(workDir + "/" + d.Name())
+		if d.Name() != "backup.log" && (err != nil || strings.Contains(string(data), canary)) {
+			t.Errorf("%s: %v, or it holds the secret", d.Name(), err)
+		}
+	}
+}
+
+// A program that hangs is stopped with all that it has started, and what it wrote so far is no backup.
+func TestScriptTakesTooLong(t *testing.T) {
+	h := host.At(t.TempDir())
+	must(t, h.MkdirAll("/opt", 0o755))
+	pidFile := t.TempDir() + "/pid"
+	must(t, h.WriteFile(scriptFile, []byte("#!/bin/sh\necho begun >\"$1\"\nsleep 1000 &\necho $! >"+pidFile+"\nsleep 1000\n"), 0o755))
+	in := script()
+	in.Config.Backup.ScriptTimeoutS = 1
+	res := converge(t, steptest.RunOn(h), in, schema.Failed)
+	if !strings.Contains(res.Msg, scriptFile+": still running after 1s") || !strings.Contains(res.Error.Hint, "script_timeout_s") {
+		t.Errorf("message %q, hint %q", res.Msg, res.Error.Hint)
+	}
+	if left, err := h.ReadDir(workDir); err != nil || len(left) != 0 {
+		t.Errorf("left in the work dir: %v, %v", left, err)
+	}
+	text, err := os.ReadFile(pidFile)
+	must(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	must(t, err)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) { // a signal takes its time
+		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(state), ") Z ") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("its child %d still runs", pid)
+		}
 	}
 }
 

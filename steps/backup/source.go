@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,6 +19,7 @@ type source struct {
 	item
 	path string // on the device, its links followed
 	info fs.FileInfo
+	pick *regexp.Regexp // the filter, below the directory whose children it picks too
 }
 
 // contents is a volume whose sources were found.
@@ -87,7 +89,7 @@ func find(r host.Reader, it item, own string) (source, *problem, error) {
 	case real == own:
 		return bad("the source "+it.source+", the work dir of this program", "another directory", "remove the item, or choose another --work-dir")
 	}
-	return source{item: it, path: real, info: info}, nil, nil
+	return source{item: it, path: real, info: info, pick: it.filter}, nil, nil
 }
 
 // ownPath is where the work dir lies on the device, "" when it is elsewhere.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"path"
-	"strings"
 	"syscall"
 
 	"github.com/balena-community/balena-migrate/steps/host"
@@ -17,7 +16,9 @@ type entry struct {
 	path string // on the device
 	info fs.FileInfo
 	link string // the target of a symbolic link
-	out  bool   // that target lies outside the item's source
+	was  string // its target on the device, when link is another
+	out  bool   // it is kept, though it leads out of what is backed up
+	via  string // the link that path was followed from
 	hard string // the name in the archive of another link to the same file
 }
 
@@ -39,6 +40,12 @@ type walker struct {
 	r     host.Reader
 	own   string
 	visit func(entry) error
+	// begin, when not nil, is told of each item before what it brings is visited.
+	begin func(volume string, s source)
+	// open are the directories that are being visited, outer ones first, by their paths on the device; followed how many
+	// of them a link led to.
+	open     []string
+	followed int
 	// seen are the names of a volume with several items (true: directories), which may meet; links the first names
 	// of files with several links.
 	seen  map[string]bool
@@ -70,6 +77,9 @@ func (w *walker) walk(ctx context.Context, all []contents) error {
 
 // source visits what one item brings.
 func (w *walker) source(ctx context.Context, volume string, s source) error {
+	if w.begin != nil {
+		w.begin(volume, s)
+	}
 	top := path.Join(volume, s.target)
 	switch {
 	case !s.info.IsDir():
@@ -122,6 +132,8 @@ func (w *walker) children(ctx context.Context, dir entry, s source) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	w.open = append(w.open, dir.path)
+	defer func() { w.open = w.open[:len(w.open)-1] }()
 	matched := false
 	for _, d := range list {
 		child := entry{name: path.Join(dir.name, d.Name()), path: path.Join(dir.path, d.Name())}
@@ -129,18 +141,7 @@ func (w *walker) children(ctx context.Context, dir entry, s source) error {
 			continue
 		}
 		matched = true
-		child.info, err = d.Info()
-		if err == nil && child.info.Mode()&fs.ModeSymlink != 0 {
-			child.link, err = w.r.Readlink(child.path)
-			child.out = leadsOut(child, s.path)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := w.tree(ctx, child, s); err != nil {
+		if err := w.child(ctx, child, s, d); err != nil {
 			return err
 		}
 	}
@@ -150,10 +151,19 @@ func (w *walker) children(ctx context.Context, dir entry, s source) error {
 	return nil
 }
 
-// leadsOut says whether a link won't lead to the same file in a volume: because it is absolute, or leaves the source.
-func leadsOut(e entry, root string) bool {
-	target := path.Join(path.Dir(e.path), e.link)
-	return path.IsAbs(e.link) || target != root && !strings.HasPrefix(target, root+"/")
+// child visits one of them. It is nobody's fault when it is gone.
+func (w *walker) child(ctx context.Context, e entry, s source, d fs.DirEntry) error {
+	var err error
+	e.info, err = d.Info()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case e.info.Mode()&fs.ModeSymlink != 0:
+		return w.link(ctx, e, s)
+	}
+	return w.tree(ctx, e, s)
 }
 
 // put visits one entry: directories that meet are joined, files that meet are an error.

@@ -43,6 +43,8 @@ type Reader interface {
 	Stat(name string) (fs.FileInfo, error)
 	Lstat(name string) (fs.FileInfo, error)
 	Readlink(name string) (string, error)
+	// Xattrs returns the extended attributes of name, a link's own, by their full names (xattr(7)).
+	Xattrs(name string) (map[string]string, error)
 	// RealPath follows every link of name and returns the path below the root it leads to.
 	RealPath(name string) (string, error)
 	// Space is the room in the file system that holds name.
@@ -88,4 +90,6 @@ type Cmd struct {
 	Name string
 	Args []string
 	Dir  string
+	// Output, when not nil, gets what the program prints, which then is in no error: it may hold secrets.
+	Output io.Writer
 }

@@ -2,12 +2,14 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,12 +44,21 @@ func (c Cmd) String() string {
 	return strings.Join(words, " ")
 }
 
-// Run implements Host. Output goes into the error only: a step's standard output is its result.
+// Run implements Host. Output goes into the error only: a step's standard output is its result. When ctx ends, so does
+// everything that the command has started.
 func (r *Rooted) Run(ctx context.Context, cmd Cmd) error {
 	tail := &tail{limit: 2048}
 	c := command(ctx, cmd)
 	c.Stdout, c.Stderr = tail, tail
-	if err := c.Run(); err != nil {
+	if cmd.Output != nil {
+		c.Stdout, c.Stderr = cmd.Output, cmd.Output
+	}
+	group(c)
+	err := c.Run()
+	if ctx.Err() != nil && c.Process != nil {
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) // the last of the group; mostly there is none
+	}
+	if err != nil && (!errors.Is(err, exec.ErrWaitDelay) || ctx.Err() != nil) { // its output is held open by what it left behind
 		if ctx.Err() != nil {
 			err = ctx.Err() // "signal: killed" would be our own doing
 		}
@@ -81,6 +92,15 @@ func keepFiles() {
 			unix.CloseOnExec(n)
 		}
 	}
+}
+
+// group gives a command a process group of its own, which is asked to end with its context, and then made to: a shell
+// that dies alone leaves what it has started, and who holds its output open is waited for.
+func group(c *exec.Cmd) {
+	const patience = 5 * time.Second
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGTERM) }
+	c.WaitDelay = patience
 }
 
 // command is the one place of the project that starts programs.

@@ -206,3 +206,58 @@ func TestLock(t *testing.T) {
 	none()
 	wantNames(t, r, "/work", "file")
 }
+
+// Output that somebody asked for is in no error.
+func TestRunOutputOfTheCallers(t *testing.T) {
+	var said strings.Builder
+	err := At("/").Run(context.Background(), Cmd{Name: "sh", Args: []string{"-c", "echo out; echo err >&2; exit 2"}, Output: &said})
+	if err == nil || strings.Contains(err.Error(), "out\n") || !strings.HasSuffix(err.Error(), "exit status 2") || said.String() != "out\nerr\n" {
+		t.Errorf("error %v, output %q", err, said.String())
+	}
+}
+
+// A command that is stopped takes what it has started along, even what does not listen.
+func TestRunEndsTheWholeGroup(t *testing.T) {
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	script := `(trap "" TERM; sleep 1000 & echo $! >` + pidFile + `; wait; sleep 1000) & trap "exit 0" TERM; wait`
+	start := time.Now()
+	err := At("/").Run(ctx, Cmd{Name: "sh", Args: []string{"-c", script}})
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 20*time.Second {
+		t.Errorf("error %v after %v", err, time.Since(start))
+	}
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat := "/proc/" + strings.TrimSpace(string(text)) + "/stat"
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) { // a signal takes its time
+		state, err := os.ReadFile(stat)
+		if err != nil || strings.Contains(string(state), ") Z ") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("still there: %s", state)
+		}
+	}
+}
+
+// What a command leaves behind on purpose, such as a daemon that it starts again, is neither waited for nor ended.
+func TestRunLeavesDaemonsAlone(t *testing.T) {
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	if err := At("/").Run(context.Background(), Cmd{Name: "sh", Args: []string{"-c", "sleep 1000 & echo $! >" + pidFile}}); err != nil {
+		t.Error(err)
+	}
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Errorf("the daemon is gone: %v", err)
+	}
+}
