@@ -15,6 +15,7 @@ func documents() map[string]any {
 	return map[string]any{
 		"config": &Config{}, "facts": &Facts{}, "migration": &Migration{}, "result": &Result{}, "flash-plan": &FlashPlan{},
 		"outcome": &Outcome{}, "armed": &Armed{}, "status": &Status{}, "image-index": &ImageIndex{}, "image-report": &ImageReport{}, "image-download": &ImageDownload{}, "stamp": &Stamp{},
+		"image-write": &ImageWrite{},
 	}
 }
 

@@ -39,7 +39,7 @@ type grammar struct {
 	Migrate migrateCmd `cmd:"" help:"Run all steps on this host. Without --yes it stops before arm-boot."`
 	Status  statusCmd  `cmd:"" help:"Say where this host stands, and how the last stage 2 ended."`
 	Disarm  disarmCmd  `cmd:"" help:"Take arm-boot back: every byte of the boot configuration as it was."`
-	Image   imageCmd   `cmd:"" help:"Look into an image file, on a workstation too."`
+	Image   imageCmd   `cmd:"" help:"Work on image files, on a workstation too."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON schema of a document, or the documents' names."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 	Later   laterCmd   `cmd:"" name:"reboot-later" hidden:""`

@@ -98,7 +98,7 @@ func (s *streamed) readFull(p []byte) (int, error) {
 	for n < len(p) {
 		m, err := s.r.Read(p[n:])
 		n += m
-		if err == io.EOF { //nolint:errorlint // a reader ends with io.EOF itself; a wrapped one is a stream that broke inside
+		if err == io.EOF { // itself; a wrapped one is a stream that broke inside
 			s.ended = true
 			return n, nil
 		}
