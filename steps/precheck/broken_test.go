@@ -232,6 +232,7 @@ func breakAll(t *testing.T, h *hosttest.Host, in *schema.Migration) {
 	h.Put(efivar, "\x06\x00\x00\x00\x01")
 	put(t, h, "/boot/grub/grubenv", "short")
 	h.Put(sysDisk+"/ro", "1\n")
+	h.Put(sysDisk+"/device/life_time", "0x0b 0x01\n")
 	sparse(t, h.Root(), imageFile, 51<<20, map[int64][]byte{0: gzipped(t, imageHead(4<<30))})
 	h.Put("/proc/meminfo", "MemTotal: 65536 kB\n")
 	change(t, h, configName, `"apiKey"`, `"noKey"`)

@@ -56,6 +56,7 @@ func checks() []check {
 		{"api", (*look).askAPI},
 		{"vpn", (*look).askVPN},
 		{"write-speed", (*look).askWriteSpeed},
+		{"disk-health", (*look).askHealth},
 	}
 }
 
