@@ -63,7 +63,7 @@ func checks() []check {
 // ForAnyUser implements steps.ForAnyUser: missing rights are one of the blockers that are listed.
 func (Step) ForAnyUser() {}
 
-// Plan implements steps.Step: look at everything, ask every question, change nothing.
+// Plan implements steps.Step: look at everything and ask every question. The only change there can be is a measurement.
 func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	plan := steps.Plan{Facts: v.Facts}
 	l := newLook(ctx, v)
@@ -79,6 +79,7 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 		}
 	}
 	plan.Facts.Host = facts
+	l.planMeasurement(&plan)
 	return plan, ctx.Err()
 }
 
