@@ -35,7 +35,7 @@ const (
 )
 
 // options are those of the flash engine. The memory of its ring is taken once and used again by every phase; together
-// with what the workers need it is flashplan.BufferSize for each.
+// with what the workers need it is flashplan.BufferSize for each; the 256 KiB of zeros are within flashplan.Program.
 func (m *machine) options(what string) flash.Options {
 	workers := flashplan.Workers(runtime.NumCPU())
 	var retries atomic.Int64
