@@ -7,7 +7,7 @@ packages=(
 	ansible-core ansible-lint           # the playbook and its lint
 	openssh-server sudo mmdebstrap      # the target without Python
 	shellcheck jq file make git ca-certificates gcc libc6-dev # lint, pipes, the race detector
-	bmap-tools qemu-utils qemu-system-common # image write beside other tools (make bench)
+	bmap-tools # image write beside other tools (make bench)
 	fdisk e2fsprogs dosfstools mtools zip xz-utils zstd bzip2 gzip pigz tar # images made by tests
 )
 missing=()

@@ -75,6 +75,7 @@ func TestFlashTable(t *testing.T) {
 	}
 	ours, theirs, seed := len(slow)-1, len(slow)-2, 0
 	fmt.Printf("| its read-back, apart | %.1f s | | %.2f s |\n\n", slow[ours].readBack, fast[ours].readBack)
+	fmt.Printf("Memory of `%s` at its peak: %d MiB.\n\n", tools()[ours].name, fast[ours].memory/mib)
 	expect := func(what string, got, want float64) {
 		fmt.Printf("%s: %.2f (at least %.2f)\n", what, got, want)
 		if got < want {
@@ -91,7 +92,10 @@ func TestFlashTable(t *testing.T) {
 func (m *material) ideal() float64 { return float64(m.data) / limit }
 
 // timing is in seconds. Reading back is only ours, and apart.
-type timing struct{ write, readBack float64 }
+type timing struct {
+	write, readBack float64
+	memory          int64 // at its peak, in bytes; of sh, not of what it starts
+}
 
 // measure runs the tools by turns, each time on a disk of its own, and keeps the best of each.
 func measure(t *testing.T, m *material, rounds int, disk func(t *testing.T) (device, file string)) []timing {
@@ -130,6 +134,9 @@ func (m *material) run(t *testing.T, tool tool, disk string) timing {
 		t.Fatalf("%s: %v\n%s%s", tool.name, err, out.String(), errs.String())
 	}
 	got := timing{write: time.Since(start).Seconds()}
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		got.memory = usage.Maxrss << 10
+	}
 	if strings.HasPrefix(out.String(), "{") {
 		var doc schema.ImageWrite
 		if err := json.Unmarshal([]byte(out.String()), &doc); err != nil {
@@ -325,47 +332,4 @@ func loop(t *testing.T, file, direct string) string {
 	device := strings.TrimSpace(string(out))
 	t.Cleanup(func() { must(t, "losetup", "--detach", device) })
 	return device
-}
-
-// throttled makes a disk that takes limit bytes a second: QEMU's throttle below a qcow2, shown as a file by FUSE, below a
-// loop device. What is written is slowed down whichever way the kernel is asked to write it; zeroing a range costs no more
-// than a note in the qcow2, as on a drive that can (Write Zeroes, TRIM).
-//
-// The loop device must not be direct: it would have several writes on their way, and the export (seen with QEMU 7.2) mixes
-// up the data of one that waits for the throttle with the next.
-func throttled(t *testing.T, dir string) (device, file string) {
-	t.Helper()
-	disk, export, pid := filepath.Join(dir, "disk.qcow2"), filepath.Join(dir, "export"), filepath.Join(dir, "qsd.pid")
-	must(t, "qemu-img", "create", "-q", "-f", "qcow2", disk, strconv.Itoa(diskSize))
-	if err := os.WriteFile(export, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	must(t, "qemu-storage-daemon", "--object", fmt.Sprintf("throttle-group,id=tg,limits.bps-write=%d", limit),
-		"--blockdev", "driver=file,node-name=f,filename="+disk, "--blockdev", "driver=throttle,node-name=t,throttle-group=tg,file=f",
-		"--blockdev", "driver=qcow2,node-name=q,file=t", "--export", "type=fuse,id=e,node-name=q,mountpoint="+export+",writable=on,growable=off",
-		"--daemonize", "--pidfile", pid)
-	t.Cleanup(func() { stop(t, pid) })
-	return loop(t, export, "off"), export
-}
-
-// stop ends the daemon that left this pid.
-func stop(t *testing.T, pidFile string) {
-	text, err := os.ReadFile(pidFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		t.Error(err)
-	}
-	for range 100 {
-		if syscall.Kill(pid, 0) != nil {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Errorf("qemu-storage-daemon %d does not end", pid)
 }
