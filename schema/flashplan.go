@@ -28,6 +28,8 @@ type FlashPlan struct {
 	Alone bool `json:"alone,omitempty"`
 	// BootFiles go onto the new boot partition: what a flasher would have put there (E27).
 	BootFiles []BootFile `json:"boot_files,omitempty"`
+	// MaxBadBlocks is how many blocks that can't be read are allowed, N or N%; empty for no test (S31).
+	MaxBadBlocks string `json:"max_bad_blocks,omitempty"`
 	// KernelRelease is what the modules were built for.
 	KernelRelease string `json:"kernel_release"`
 }

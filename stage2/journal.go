@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/balena-community/balena-migrate/steps/host"
 )
@@ -78,21 +77,4 @@ func (j *journal) bytes() []byte {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return bytes.Clone(j.text.Bytes())
-}
-
-// meter returns a progress function that logs every few seconds.
-func (j *journal) meter(what string, total int64) func(done int64) {
-	var mu sync.Mutex
-	start, last := time.Now(), time.Now()
-	return func(done int64) {
-		mu.Lock()
-		defer mu.Unlock()
-		if time.Since(last) < 3*time.Second && done < total {
-			return
-		}
-		last = time.Now()
-		rate := float64(done) / max(time.Since(start).Seconds(), 0.001)
-		left := time.Duration(float64(total-done) / max(rate, 1) * float64(time.Second))
-		j.printf("%s: %3d%% of %d MiB, %.0f MiB/s, %s left", what, 100*done/max(total, 1), total>>20, rate/(1<<20), left.Truncate(time.Second))
-	}
 }

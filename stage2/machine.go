@@ -38,7 +38,7 @@ type machine struct {
 	backup    *inplace.Reader    // secure
 	beyond    *inplace.Disk      // secure: the disk for reading, nil when nothing is read in place
 	img       *flashimage.Reader // secure
-	buffers   [][]byte           // flash
+	ring      []byte             // verify: the memory of the flash engine
 	target    host.Disk          // release, until findPartitions
 	boot      partition          // findPartitions
 	data      partition          // findPartitions

@@ -9,6 +9,7 @@ import (
 	"path"
 	"regexp"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/balena-community/balena-migrate/schema"
@@ -24,28 +25,47 @@ var newLabel = regexp.MustCompile(`^(?:resin|balena)-(boot|rootA|rootB|state|dat
 // partition is one of the new system's.
 type partition struct{ name, fstype string }
 
-// options are those of the flash engine. Buffers are taken once and used again by every phase.
+const (
+	// stallLimit is how long not a byte may move before a phase fails: well beyond the timeouts and resets of the kernel's drivers.
+	stallLimit = 15 * time.Minute
+	// packedRoom is what a worker needs beside its part of the ring, in bytes: a packed chunk.
+	packedRoom = 1 << 20
+	// loudRetries is how many failures of one phase are logged; a disk that is broken has thousands.
+	loudRetries = 20
+)
+
+// options are those of the flash engine. The memory of its ring is taken once and used again by every phase; together
+// with what the workers need it is flashplan.BufferSize for each; the 256 KiB of zeros are within flashplan.Program.
 func (m *machine) options(what string) flash.Options {
-	next := 0
+	workers := flashplan.Workers(runtime.NumCPU())
+	var retries atomic.Int64
 	return flash.Options{
-		Workers:  flashplan.Workers(runtime.NumCPU()),
-		Progress: m.log.meter(what, m.img.Index().RawSize),
-		Retried:  func(err error) { m.log.printf("%s: trying again: %v", what, err) },
+		Workers: workers, Memory: int64(workers) * (flashplan.BufferSize - packedRoom), Limit: stallLimit,
+		Progress: m.log.meter(),
+		Retried: func(err error) {
+			if n := retries.Add(1); n <= loudRetries {
+				m.log.printf("%s: trying again: %v", what, err)
+			} else if n == loudRetries+1 {
+				m.log.printf("%s: further attempts are not logged", what)
+			}
+		},
+		Stalled: func(where string, idle time.Duration) {
+			m.log.printf("%s: nothing has moved for %s; waiting for %s", what, idle.Truncate(time.Second), where)
+		},
 		Buffer: func(size int) []byte {
-			if next++; next <= len(m.buffers) {
-				return m.buffers[next-1]
+			if len(m.ring) == size {
+				return m.ring
 			}
-			b, err := m.kernel.Memory(size)
-			if err != nil {
-				b = make([]byte, size)
+			var err error
+			if m.ring, err = m.kernel.Memory(size); err != nil {
+				m.ring = make([]byte, size)
 			}
-			m.buffers = append(m.buffers, b)
-			return b
+			return m.ring
 		},
 	}
 }
 
-// flash writes the image and reads it back.
+// flash writes the image, reads it back, and mends what differs.
 func (m *machine) flash(ctx context.Context) error {
 	if m.target == nil {
 		var err error
@@ -54,20 +74,20 @@ func (m *machine) flash(ctx context.Context) error {
 		}
 	}
 	index := m.img.Index()
-	start := time.Now()
-	if err := flash.Write(ctx, m.target, m.img, m.options("write")); err != nil {
+	rep, err := flash.Flash(ctx, m.target, m.img, m.options("flash"))
+	if errors.Is(err, flash.ErrStalled) {
+		m.ring = nil // what hangs may still read it
+	}
+	if err != nil {
 		return err
 	}
-	if err := m.target.Flush(); err != nil {
-		return err
+	took := rep.Write.Seconds()
+	m.log.printf("written: %d MiB, %d MiB of it data, in %.1f s (%.1f MiB/s of data)", index.RawSize>>20, index.DataSize()>>20, took,
+		float64(index.DataSize()>>20)/max(took, 0.001))
+	if rep.Mended > 0 {
+		m.log.printf("%d chunks were not on the disk as written, and were written again: the medium is wearing out", rep.Mended)
 	}
-	took := time.Since(start).Seconds()
-	m.log.printf("written: %d MiB, %d MiB of it data, in %.1f s", index.RawSize>>20, index.DataSize()>>20, took)
-	start = time.Now()
-	if err := flash.Compare(ctx, m.target, index, m.options("read back")); err != nil {
-		return err
-	}
-	m.log.printf("read back and compared in %.1f s", time.Since(start).Seconds())
+	m.log.printf("read back and compared in %.1f s", rep.ReadBack.Seconds())
 	m.noteMemory()
 	return nil
 }

@@ -22,6 +22,7 @@ func left() []phase {
 		{"memory", (*machine).checkMemory},
 		{"secure", (*machine).secure},
 		{"verify", (*machine).verify},
+		{"bad blocks", (*machine).scan},
 		{"rehearsal", (*machine).rehearse}, // ends here when stage2.flash is false
 		{"release", (*machine).release},
 	}

@@ -8,6 +8,7 @@ packages=(
 	openssh-server sudo mmdebstrap      # the target without Python
 	chromium chromium-driver fonts-dejavu-core # the report's page, as a person uses it
 	shellcheck jq file make git ca-certificates gcc libc6-dev # lint, pipes, the race detector
+	bmap-tools # image write beside other tools (make bench)
 	fdisk e2fsprogs dosfstools mtools zip xz-utils zstd bzip2 gzip pigz tar # images made by tests
 	busybox acl libcap2-bin rsync   # backups unpacked and compared
 )

@@ -40,7 +40,7 @@ type grammar struct {
 	Migrate migrateCmd `cmd:"" help:"Run all steps on this host. Without --yes it stops before arm-boot."`
 	Status  statusCmd  `cmd:"" help:"Say where this host stands, and how the last stage 2 ended."`
 	Disarm  disarmCmd  `cmd:"" help:"Take arm-boot back: every byte of the boot configuration as it was."`
-	Image   imageCmd   `cmd:"" help:"Look into an image file, on a workstation too."`
+	Image   imageCmd   `cmd:"" help:"Work on image files, on a workstation too."`
 	Report  reportCmd  `cmd:"" help:"Say where the devices of a fleet stand: table, web page, JSON, CSV, JUnit."`
 	Fleet   fleetCmd   `cmd:"" help:"Take over a fleet of migdb."`
 	Config  configCmd  `cmd:"" help:"Make a document of the predecessor's configuration file, or check one."`

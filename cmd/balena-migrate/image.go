@@ -19,6 +19,7 @@ type imageCmd struct {
 	Inspect imageInspectCmd `cmd:"" help:"Say what an image file is: format, size, partitions, device type."`
 	Extract imageExtractCmd `cmd:"" help:"Write the raw image, a partition or a file of one to a file."`
 	Verify  imageVerifyCmd  `cmd:"" help:"Read all of an image file and compare every checksum."`
+	Write   imageWriteCmd   `cmd:"" help:"Write an image to a disk or a file, and read it back."`
 }
 
 // imageCommon are the options of these commands.

@@ -94,14 +94,21 @@ func Size(r host.Reader, name string) (int64, error) {
 	return n * 512, err
 }
 
-// Identify reads what a whole disk is known by.
-func Identify(r host.Reader, name string) (schema.Disk, error) {
+// Describe reads what sysfs tells of a whole disk, whatever is on it.
+func Describe(r host.Reader, name string) (schema.Disk, error) {
 	d := schema.Disk{Name: name, Serial: serial(r, name), Model: attribute(r, name, "device/model")}
 	var err error
 	if d.Size, err = Size(r, name); err != nil {
 		return d, err
 	}
-	if d.SectorSize, err = number(r, "/sys/class/block/"+name+"/queue/logical_block_size"); err != nil {
+	d.SectorSize, err = number(r, "/sys/class/block/"+name+"/queue/logical_block_size")
+	return d, err
+}
+
+// Identify reads what a whole disk is known by: [Describe], and the partition table.
+func Identify(r host.Reader, name string) (schema.Disk, error) {
+	d, err := Describe(r, name)
+	if err != nil {
 		return d, err
 	}
 	f, err := r.Open("/dev/" + name)

@@ -22,7 +22,7 @@ type memoryDisk struct {
 	data   []byte
 	writes map[int64]int // length by offset
 	zeroed map[int64]int64
-	// before is called first in every operation; its error is the operation's.
+	// before is called first in every operation, for each chunk of its range; its error is the operation's.
 	before func(op string, off int64) error
 }
 
@@ -41,7 +41,12 @@ func (d *memoryDisk) check(op string, off, length int64) error {
 	if off%d.sector != 0 || length%d.sector != 0 || off < 0 || length <= 0 || off+length > d.Size() {
 		return fmt.Errorf("%s of %d bytes at %d: not whole sectors of %d on a disk of %d", op, length, off, d.sector, d.Size())
 	}
-	return d.before(op, off)
+	for at := off; at < off+length; at += chunk {
+		if err := d.before(op, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *memoryDisk) ReadAt(p []byte, off int64) (int, error) {
@@ -73,6 +78,17 @@ func (d *memoryDisk) ZeroRange(off, length int64) error {
 	clear(d.data[off : off+length])
 	return nil
 }
+
+// end is how far the disk was written.
+func (d *memoryDisk) end() int64 {
+	var end int64
+	for off, n := range d.writes {
+		end = max(end, off+int64(n))
+	}
+	return end
+}
+
+func (d *memoryDisk) Flush() error { return d.before("flush", 0) }
 
 // raw makes an image out of a word: a data chunk for each "x", a chunk of zeros for each "0", and extra bytes behind.
 func raw(word string, extra int) []byte {
@@ -120,7 +136,7 @@ func (m *meter) options(workers int) Options {
 			m.allocated.Add(int64(n))
 			return make([]byte, n)
 		},
-		Progress: func(done int64) {
+		Progress: func(_ string, done, _ int64) {
 			m.done.Add(1)
 			for old := m.largest.Load(); done > old && !m.largest.CompareAndSwap(old, done); old = m.largest.Load() {
 			}

@@ -8,13 +8,15 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
+	"testing/iotest"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/flashimage"
 )
 
 // Whatever the image, the disk then holds it: data in chunks, zeros in runs, and a last sector whose rest is zero.
@@ -30,43 +32,69 @@ func TestWrite(t *testing.T) {
 		"one chunk":             {image: "x", sector: 512, writes: map[int64]int{0: chunk}},
 		"only zeros":            {image: "000", sector: 512, zeroed: map[int64]int64{0: 3 * chunk}},
 		"runs of zeros":         {image: "00x000x0", sector: 512, zeroed: map[int64]int64{0: 2 * chunk, 3 * chunk: 3 * chunk, 7 * chunk: chunk}, writes: map[int64]int{2 * chunk: chunk, 6 * chunk: chunk}},
-		"a partial sector":      {image: "0x", extra: 513, sector: 512, zeroed: map[int64]int64{0: chunk}, writes: map[int64]int{chunk: chunk, 2 * chunk: 1024}},
+		"a partial sector":      {image: "0x", extra: 513, sector: 512, zeroed: map[int64]int64{0: chunk}, writes: map[int64]int{chunk: chunk + 1024}},
 		"one byte":              {extra: 1, sector: 512, writes: map[int64]int{0: 512}},
 		"large sectors":         {image: "x0", sector: 4096, zeroed: map[int64]int64{chunk: chunk}, writes: map[int64]int{0: chunk}},
-		"a partial large one":   {image: "x", extra: 1, sector: 4096, writes: map[int64]int{0: chunk, chunk: 4096}},
-		"whole sectors, no pad": {image: "x", extra: 1024, sector: 512, writes: map[int64]int{0: chunk, chunk: 1024}},
+		"a partial large one":   {image: "x", extra: 1, sector: 4096, writes: map[int64]int{0: chunk + 4096}},
+		"whole sectors, no pad": {image: "x", extra: 1024, sector: 512, writes: map[int64]int{0: chunk + 1024}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			want := raw(c.image, c.extra)
-			img, _ := encode(t, want, chunk)
-			d := newDisk(pad(int64(len(want)), c.sector)+2*c.sector, c.sector)
+			img, gz := encode(t, want, chunk)
+			for how, write := range map[string]func(d *memoryDisk, m *meter) error{
+				"by its index": func(d *memoryDisk, m *meter) error { return Write(context.Background(), d, img, m.options(3)) },
+				"as a stream": func(d *memoryDisk, m *meter) error {
+					x, _, err := Stream(context.Background(), d, iotest.HalfReader(bytes.NewReader(want)), int64(len(want)), m.options(3))
+					if err == nil && x.RawSize != int64(len(want)) {
+						err = fmt.Errorf("raw size %d", x.RawSize)
+					}
+					return err
+				},
+			} {
+				d := newDisk(max(pad(int64(len(want)), c.sector), flashimage.DefaultChunkSize)+2*c.sector, c.sector)
+				var m meter
+				if err := write(d, &m); err != nil {
+					t.Fatal(how, err)
+				}
+				padded := make([]byte, pad(int64(len(want)), c.sector))
+				copy(padded, want)
+				if !bytes.Equal(d.data[:len(padded)], padded) {
+					t.Error(how, "the disk does not hold the image, zeros behind it")
+				}
+				if rest := d.data[len(padded):]; !bytes.Equal(rest, bytes.Repeat([]byte{0xee}, len(rest))) {
+					t.Error(how, "something behind the image was written")
+				}
+				if how == "by its index" && (!maps.Equal(spans(d.writes), orEmpty(c.writes)) || !maps.Equal(d.zeroed, orEmpty(c.zeroed))) {
+					t.Errorf("wrote %v and zeroed %v, want %v and %v", d.writes, d.zeroed, c.writes, c.zeroed)
+				}
+				if m.largest.Load() < int64(len(want)) || m.largest.Load() > int64(len(padded)) || m.retried.Load() != 0 {
+					t.Errorf("%s: progress up to %d of %d, %d retries", how, m.largest.Load(), len(padded), m.retried.Load())
+				}
+				if err := Compare(context.Background(), d, img.Index(), m.options(3)); err != nil {
+					t.Errorf("%s: compare: %v", how, err)
+				}
+			}
 			var m meter
-			if err := Write(context.Background(), d, img, m.options(3)); err != nil {
-				t.Fatal(err)
-			}
-			padded := make([]byte, pad(int64(len(want)), c.sector))
-			copy(padded, want)
-			if !bytes.Equal(d.data[:len(padded)], padded) {
-				t.Error("the disk does not hold the image, zeros behind it")
-			}
-			if rest := d.data[len(padded):]; !bytes.Equal(rest, bytes.Repeat([]byte{0xee}, len(rest))) {
-				t.Error("something behind the image was written")
-			}
-			if !maps.Equal(d.writes, orEmpty(c.writes)) || !maps.Equal(d.zeroed, orEmpty(c.zeroed)) {
-				t.Errorf("wrote %v and zeroed %v, want %v and %v", d.writes, d.zeroed, c.writes, c.zeroed)
-			}
-			if m.largest.Load() != int64(len(padded)) || m.retried.Load() != 0 {
-				t.Errorf("progress up to %d of %d, %d retries", m.largest.Load(), len(padded), m.retried.Load())
-			}
-			if err := Compare(context.Background(), d, img.Index(), m.options(3)); err != nil {
-				t.Errorf("compare: %v", err)
-			}
-			if err := Verify(context.Background(), img, m.options(3)); err != nil {
+			if err := Verify(context.Background(), img, m.options(3)); err != nil || len(gz) == 0 {
 				t.Errorf("verify: %v", err)
 			}
 		})
 	}
+}
+
+// spans joins writes that lie side by side: how many there are depends on who is faster.
+func spans(writes map[int64]int) map[int64]int {
+	out := map[int64]int{}
+	end, begin := int64(-1), int64(0)
+	for _, off := range slices.Sorted(maps.Keys(writes)) {
+		if off != end {
+			begin = off
+		}
+		end = off + int64(writes[off])
+		out[begin] = int(end - begin)
+	}
+	return out
 }
 
 func orEmpty[K comparable, V any](m map[K]V) map[K]V {
@@ -88,6 +116,33 @@ func TestZerosInSteps(t *testing.T) {
 	want := map[int64]int64{0: zeroStep, zeroStep: zeroStep, 2 * zeroStep: 1 << 20}
 	if !maps.Equal(d.zeroed, want) || len(d.writes) != 0 {
 		t.Errorf("zeroed %v, wrote %v; want %v", d.zeroed, d.writes, want)
+	}
+}
+
+// A disk that can't zero gets zeros written, and is not asked again; one that fails at it is asked as often as any.
+func TestDiskThatCannotZero(t *testing.T) {
+	want := raw("x000x", 700)
+	copy(want[len(want)-700:], make([]byte, 700))
+	for failure, asked := range map[error]int64{syscall.EOPNOTSUPP: 1, syscall.EIO: Attempts} {
+		img, _ := encode(t, want, chunk)
+		d := newDisk(int64(len(want))+324, 512)
+		var zeroes atomic.Int64
+		d.before = func(op string, _ int64) error {
+			if op == "zero" {
+				zeroes.Add(1)
+				return failure
+			}
+			return nil
+		}
+		var m meter
+		o := m.options(1)
+		o.Memory = 3 * chunk // one writer, so that nobody asks meanwhile
+		if err := Write(context.Background(), d, img, o); err != nil || !bytes.Equal(d.data[:len(want)], want) {
+			t.Errorf("%v: %v, want the image", failure, err)
+		}
+		if zeroes.Load() != asked {
+			t.Errorf("%v: asked %d times to zero, want %d", failure, zeroes.Load(), asked)
+		}
 	}
 }
 
@@ -120,7 +175,7 @@ func TestFits(t *testing.T) {
 // A chunk that fails is tried again by itself, as often as Attempts says; a panic is such a failure too, for it would
 // end PID 1.
 func TestRetries(t *testing.T) {
-	want := raw("x0xx", 0)
+	want := raw("x0x0", 0)
 	img, _ := encode(t, want, chunk)
 	for what, failure := range map[string]func() error{
 		"error": func() error { return syscall.EIO },
@@ -140,6 +195,12 @@ func TestRetries(t *testing.T) {
 					}
 					var m meter
 					err := Write(context.Background(), d, img, m.options(2))
+					if op == "zero" && failures == Attempts {
+						if err != nil || !bytes.Equal(d.data, want) || m.retried.Load() != Attempts {
+							t.Errorf("%v after %d retries; want zeros written, and word of it", err, m.retried.Load())
+						}
+						return
+					}
 					if failures < Attempts {
 						if err != nil || !bytes.Equal(d.data, want) || m.retried.Load() != int64(failures) {
 							t.Errorf("%v after %d retries; want the image on the disk after %d", err, m.retried.Load(), failures)
@@ -160,30 +221,27 @@ func TestRetries(t *testing.T) {
 
 // The first chunk that can't be written ends all: what is under way is finished, nothing else is begun.
 func TestFirstErrorStopsAll(t *testing.T) {
-	const workers, bad = 3, 10
+	const slots, bad = 12, 10
 	want := raw(strings.Repeat("x", 200), 0)
 	img, _ := encode(t, want, chunk)
 	d := newDisk(int64(len(want)), 512)
 	var m meter
 	d.before = func(_ string, off int64) error {
-		switch {
-		case off == bad*chunk:
+		if off == bad*chunk {
 			return syscall.EIO
-		case off > bad*chunk:
-			for m.retried.Load() < Attempts-1 { // the others wait until the last attempt is near
-				runtime.Gosched()
-			}
-			time.Sleep(time.Millisecond) // and then are slower than the news of it, on a busy machine too
 		}
 		return nil
 	}
-	err := Write(context.Background(), d, img, m.options(workers))
-	if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), fmt.Sprint(bad*chunk)) {
-		t.Errorf("%v, want %v and where", err, syscall.EIO)
+	o := m.options(3)
+	o.Memory = slots * chunk
+	err := Write(context.Background(), d, img, o)
+	if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), fmt.Sprintf("write %d bytes at %d:", chunk, bad*chunk)) {
+		t.Errorf("%v, want %v and where, to the chunk", err, syscall.EIO)
 	}
-	// What the other workers had in hand when it failed need not be written.
-	if n := len(d.writes); n <= bad-workers || n > 150 {
-		t.Errorf("%d chunks of 200 were written, want those before the bad one and few more", n)
+	for off, n := range d.writes {
+		if end := off + int64(n); end > (bad+slots)*chunk {
+			t.Errorf("written up to %d: the ring ends at %d, whose first chunk is the bad one", end, (bad+slots)*chunk)
+		}
 	}
 }
 
@@ -204,8 +262,8 @@ func TestCancelled(t *testing.T) {
 	if err := Write(ctx, d, img, m.options(1)); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}
-	if n := len(d.writes); n < 5 || n > 7 {
-		t.Errorf("%d chunks were written, want those up to the interruption", n)
+	if end := d.end(); end < 5*chunk || end > (5+leastSlots)*chunk {
+		t.Errorf("written up to %d, want up to about the interruption at %d", end, 5*chunk)
 	}
 	before := len(d.writes)
 	if err := Write(ctx, d, img, m.options(1)); !errors.Is(err, context.Canceled) || len(d.writes) != before {
@@ -277,7 +335,7 @@ func TestVerifyFindsRot(t *testing.T) {
 	}
 }
 
-// Memory is that of the workers, whatever the size of the image.
+// Memory is what was granted, whatever the size of the image.
 func TestMemoryIsBounded(t *testing.T) {
 	for _, chunks := range []int{1, 500} {
 		want := raw(strings.Repeat("x", chunks), 0)
@@ -290,12 +348,13 @@ func TestMemoryIsBounded(t *testing.T) {
 			"verify":  func(o Options) error { return Verify(context.Background(), img, o) },
 		} {
 			var m meter
-			if err := work(m.options(3)); err != nil {
+			o := m.options(3)
+			o.Memory = 7*chunk + 5
+			if err := work(o); err != nil {
 				t.Fatal(err)
 			}
-			if m.buffers.Load() != 6 || m.allocated.Load() != 6*chunk {
-				t.Errorf("%s of %d chunks: %d buffers of %d bytes together, want 2 of %d for each of 3 workers",
-					what, chunks, m.buffers.Load(), m.allocated.Load(), chunk)
+			if m.buffers.Load() != 1 || m.allocated.Load() != 7*chunk+blankSize {
+				t.Errorf("%s of %d chunks: %d buffers of %d bytes together, want a ring of 7 chunks", what, chunks, m.buffers.Load(), m.allocated.Load())
 			}
 		}
 	}
@@ -307,6 +366,7 @@ type sink struct{ size int64 }
 func (s sink) ReadAt(p []byte, _ int64) (int, error)  { return len(p), nil }
 func (s sink) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (s sink) ZeroRange(_, _ int64) error             { return nil }
+func (s sink) Flush() error                           { return nil }
 func (s sink) Size() int64                            { return s.size }
 func (s sink) SectorSize() int64                      { return 512 }
 

@@ -3,12 +3,9 @@ package host
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,26 +33,6 @@ type Kernel interface {
 	// Uptime is the time since the kernel started.
 	Uptime() time.Duration
 	Sleep(d time.Duration)
-}
-
-// Disk is a whole disk, open for direct I/O.
-type Disk interface {
-	io.ReaderAt
-	io.WriterAt
-	io.Closer
-	ZeroRange(off, length int64) error
-	// Flush makes what was written durable, in the drive too, and forgets what the page cache holds.
-	Flush() error
-	// RereadTable makes the kernel read the partition table again.
-	RereadTable() error
-	Size() int64
-	SectorSize() int64
-}
-
-// RawReader reads a disk past the page cache: offsets, lengths and memory must be multiples of its sectors.
-type RawReader interface {
-	io.ReaderAt
-	io.Closer
 }
 
 // Linux is the Kernel that runs.
@@ -160,66 +137,3 @@ func (Linux) Uptime() time.Duration {
 
 // Sleep implements Kernel.
 func (Linux) Sleep(d time.Duration) { time.Sleep(d) }
-
-// OpenDisk implements Kernel. O_EXCL on a block device fails with EBUSY while the kernel uses it (open(2)).
-func (Linux) OpenDisk(device string) (Disk, error) {
-	f, err := os.OpenFile(device, os.O_RDWR|unix.O_EXCL|unix.O_DIRECT, 0)
-	if err != nil {
-		return nil, err
-	}
-	d := &blockDisk{File: f}
-	if d.size, err = f.Seek(0, io.SeekEnd); err != nil {
-		return nil, errors.Join(fmt.Errorf("size of %s: %w", device, err), f.Close())
-	}
-	sector, err := unix.IoctlGetInt(int(f.Fd()), unix.BLKSSZGET)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("sector size of %s: %w", device, err), f.Close())
-	}
-	d.sector = int64(sector)
-	return d, nil
-}
-
-// OpenRaw implements Kernel (open(2), O_DIRECT).
-func (Linux) OpenRaw(device string) (RawReader, error) {
-	f, err := os.OpenFile(device, os.O_RDONLY|unix.O_DIRECT, 0)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
-}
-
-type blockDisk struct {
-	*os.File
-	size, sector int64
-}
-
-func (d *blockDisk) Size() int64       { return d.size }
-func (d *blockDisk) SectorSize() int64 { return d.sector }
-
-// ZeroRange asks the kernel for zeros (BLKZEROOUT); where the drive can't, the kernel writes them itself.
-func (d *blockDisk) ZeroRange(off, length int64) error {
-	span := [2]uint64{uint64(off), uint64(length)}
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, d.Fd(), unix.BLKZEROOUT, uintptr(unsafe.Pointer(&span))); errno != 0 {
-		return fmt.Errorf("zero %d bytes at %d: %w", length, off, errno)
-	}
-	return nil
-}
-
-// Flush implements Disk.
-func (d *blockDisk) Flush() error {
-	if err := d.Sync(); err != nil {
-		return err
-	}
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, d.Fd(), unix.BLKFLSBUF, 0); errno != 0 {
-		return fmt.Errorf("drop the cache of %s: %w", path.Base(d.Name()), errno)
-	}
-	return nil
-}
-
-// RereadTable implements Disk.
-func (d *blockDisk) RereadTable() error {
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, d.Fd(), unix.BLKRRPART, 0); errno != 0 {
-		return fmt.Errorf("read the partition table of %s again: %w", path.Base(d.Name()), errno)
-	}
-	return nil
-}

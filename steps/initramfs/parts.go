@@ -46,7 +46,7 @@ func newParts(v steps.View, site boot.Site) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.plan = &schema.FlashPlan{Schema: schema.FlashPlanName, Disk: disk, Root: root, Stage2: v.Config.Stage2}
+	p.plan = &schema.FlashPlan{Schema: schema.FlashPlanName, Disk: disk, Root: root, Stage2: v.Config.Stage2, MaxBadBlocks: v.Config.Disk.MaxBadBlocks}
 	if p.plan.WorkFS, p.plan.WorkDir, err = target.Place(site, v.Files, v.WorkDir); err != nil {
 		return nil, err
 	}

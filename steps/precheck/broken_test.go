@@ -121,7 +121,7 @@ func diskFaults() []fault {
 			in.Config.Boot.Grub.Install = "files"
 		}, "options", "boot.grub.install"},
 		{"bad blocks to be tested (S31)", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
-			in.Config.Disk.MaxBadBlocks = "5%"
+			in.Config.Disk.MaxBadBlocks = "101%"
 		}, "options", "disk.max_bad_blocks"},
 		{"slow (S32, S53)", func(_ *testing.T, h *hosttest.Host, in *schema.Migration) {
 			in.Config.Disk.MinWriteKBs = 200
@@ -232,11 +232,12 @@ func breakAll(t *testing.T, h *hosttest.Host, in *schema.Migration) {
 	h.Put(efivar, "\x06\x00\x00\x00\x01")
 	put(t, h, "/boot/grub/grubenv", "short")
 	h.Put(sysDisk+"/ro", "1\n")
+	h.Put(sysDisk+"/device/life_time", "0x0b 0x01\n")
 	sparse(t, h.Root(), imageFile, 51<<20, map[int64][]byte{0: gzipped(t, imageHead(4<<30))})
 	h.Put("/proc/meminfo", "MemTotal: 65536 kB\n")
 	change(t, h, configName, `"apiKey"`, `"noKey"`)
 	do(diskFaults()[len(diskFaults())-1])
-	in.Facts.Image, in.Config.Disk.MaxBadBlocks = prepared("intel-nuc", 51<<20, 4<<30), "3"
+	in.Facts.Image, in.Config.Disk.MaxBadBlocks = prepared("intel-nuc", 51<<20, 4<<30), "300%"
 	h.Unprivileged, h.MachineName, h.FreeBytes, h.Reachable = true, "aarch64", 1<<20, nil
 }
 

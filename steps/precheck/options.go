@@ -1,6 +1,9 @@
 package precheck
 
-import "github.com/balena-community/balena-migrate/schema"
+import (
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/badblocks"
+)
 
 // askOptions refuses options that this version knows but does not carry out: silence would be taken for a yes.
 func (l *look) askOptions() answer {
@@ -12,7 +15,11 @@ func (l *look) askOptions() answer {
 	}
 	c := l.Config
 	refuse(c.Boot.Grub.Install != "none", "boot.grub.install: "+c.Boot.Grub.Install, "an image that brings its boot loader")
-	refuse(c.Disk.MaxBadBlocks != "", "disk.max_bad_blocks: "+c.Disk.MaxBadBlocks, "no test for bad blocks")
+	if limit := c.Disk.MaxBadBlocks; limit != "" {
+		if _, err := badblocks.ParseLimit(limit); err != nil {
+			out = append(out, schema.Blocked{Got: "disk.max_bad_blocks: " + limit, Want: "a count, or 0% to 100%", Remedy: "mend disk.max_bad_blocks"})
+		}
+	}
 	if len(out) > 0 {
 		return blockAll(out)
 	}

@@ -56,13 +56,14 @@ func checks() []check {
 		{"api", (*look).askAPI},
 		{"vpn", (*look).askVPN},
 		{"write-speed", (*look).askWriteSpeed},
+		{"disk-health", (*look).askHealth},
 	}
 }
 
 // ForAnyUser implements steps.ForAnyUser: missing rights are one of the blockers that are listed.
 func (Step) ForAnyUser() {}
 
-// Plan implements steps.Step: look at everything, ask every question, change nothing.
+// Plan implements steps.Step: look at everything and ask every question. The only change there can be is a measurement.
 func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	plan := steps.Plan{Facts: v.Facts}
 	l := newLook(ctx, v)
@@ -78,6 +79,7 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 		}
 	}
 	plan.Facts.Host = facts
+	l.planMeasurement(&plan)
 	return plan, ctx.Err()
 }
 

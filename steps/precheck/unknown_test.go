@@ -32,6 +32,7 @@ func TestWithoutGroundNothingPasses(t *testing.T) {
 		{"speed unknown, and a limit", func(_ *testing.T, h *hosttest.Host, in *schema.Migration) {
 			h.Put(sysDisk+"/stat", "0 0 0 0 0 0 0 0 0 0 0")
 			in.Config.Disk.MinWriteKBs = 1
+			h.FreeBytes = speedSize
 		}, nil, []string{"write-speed"}},
 		{"statistics of another form", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.Put(sysDisk+"/stat", "1 2") }, nil, []string{"write-speed"}},
 	} {

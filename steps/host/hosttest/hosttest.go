@@ -37,6 +37,8 @@ type Host struct {
 	Living  []int
 	// Placed scripts where files lie; without it the file system below the temporary directory is asked.
 	Placed map[string][]host.Extent
+	// WriteKBs is how fast the disk is measured to write, in kB/s; 0 fails the test.
+	WriteKBs int64
 	// Clock is the time.
 	Clock time.Time
 }
@@ -127,6 +129,15 @@ func (h *Host) Fetch(ctx context.Context, q host.Request) (*http.Response, error
 		return nil, fs.ErrNotExist
 	}
 	return h.Rooted.Fetch(ctx, q)
+}
+
+// MeasureWrite implements host.Host.
+func (h *Host) MeasureWrite(_ context.Context, _ string, size int64, _ time.Duration) (int64, time.Duration, error) {
+	if h.WriteKBs == 0 {
+		h.t.Error("a measurement that no test expects")
+		return 0, 0, fs.ErrNotExist
+	}
+	return size, time.Duration(size/h.WriteKBs) * time.Millisecond, nil
 }
 
 // Run implements host.Host.
