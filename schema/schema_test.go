@@ -17,7 +17,7 @@ func documents() map[string]any {
 		"outcome": &Outcome{}, "armed": &Armed{}, "status": &Status{}, "image-index": &ImageIndex{}, "image-report": &ImageReport{}, "image-download": &ImageDownload{}, "stamp": &Stamp{},
 		"device-report": &DeviceReport{}, "fleet-report": &FleetReport{},
 		"config-import": &ConfigImport{},
-		"image-write": &ImageWrite{},
+		"image-write":   &ImageWrite{},
 	}
 }
 
