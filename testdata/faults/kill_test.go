@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -171,10 +172,10 @@ func TestKilledAnywhere(t *testing.T) {
 // A download that is killed anywhere goes on from what is there, and the image that is prepared from it is the same.
 func TestKilledWhileDownloading(t *testing.T) {
 	image := hosttest.Image(t)
-	ranges := 0
+	var ranges atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Range") != "" {
-			ranges++
+			ranges.Add(1)
 		}
 		w.Header().Set("ETag", `"one"`)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(image))
@@ -185,7 +186,7 @@ func TestKilledWhileDownloading(t *testing.T) {
 	was := clean.files()
 	clean.run("prepare-image", 0)
 	sweep(t, b, nil, "prepare-image", was, clean.files())
-	if ranges == 0 {
+	if ranges.Load() == 0 {
 		t.Error("every run began from the beginning")
 	}
 	if left, err := filepath.Glob(filepath.Join(clean.Root(), work, "image.download*")); err != nil || len(left) > 0 {
