@@ -3,6 +3,24 @@
 //
 // Each member holds one chunk of the raw image, so chunks are packed and unpacked in parallel, checked on their own,
 // and written again on their own. [Encode] makes an image, [Reader] reads and verifies it.
+//
+// # The format, version 1
+//
+// The image file is a sequence of gzip members (RFC 1952) without anything between or behind them, so "gzip -dc" gives
+// the raw image. Member i holds the raw bytes from i times chunk_size up to the next, and only the last may hold fewer;
+// chunk_size is a multiple of 4096 up to 16 MiB, and 1 MiB unless asked for otherwise. Members refer to nothing outside
+// themselves and have no name, time or other optional field in their header; all full chunks of zeros are packed to the
+// same bytes. A member is at most chunk_size + chunk_size/1024 + 128 bytes long, which bounds a reader's memory.
+//
+// Beside "x.gz" lies "x.index.json", an image-index/1 (schema/image-index.json): raw_size and raw_sha256 of the whole
+// raw image, gzip_size and gzip_sha256 of the whole file, and for each member its offset and length in the file and
+// either zero (every raw byte is 0) or sha256 of its raw chunk. Members are in order and without gaps from 0 to
+// gzip_size. A reader must refuse an index that is not so ([schema.ImageIndex.Validate]), and a chunk that does not have
+// its digest or is not zero. Within version 1 only optional members are added to the index.
+//
+// A member that is damaged is a [ChunkError], which names the chunk, its place in the raw image and in the file, and
+// what is wrong; the other chunks can still be read. A file whose members are good while the whole is not what the index
+// says is a [FileError].
 package flashimage
 
 import (

@@ -209,7 +209,7 @@ func (x *transfer) fits(size int64) error {
 
 // syncEvery is after how many bytes the file and the note about it are made durable: at most so much is downloaded
 // again after a power cut.
-const syncEvery = 32 << 20
+const syncEvery = 8 << 20
 
 // take writes the body.
 func (x *transfer) take(answer *http.Response) error {

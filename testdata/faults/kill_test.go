@@ -3,17 +3,22 @@
 package faults
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-json"
 
@@ -31,7 +36,11 @@ type device struct {
 }
 
 // brought is what every machine is given: the same bytes, so that its products are the same too.
-type brought struct{ program, image []byte }
+// With an address the image is downloaded.
+type brought struct {
+	program, image []byte
+	url            string
+}
 
 // newDevice makes a machine with everything the operator brings.
 func newDevice(t *testing.T, b brought) device {
@@ -50,7 +59,11 @@ func newDevice(t *testing.T, b brought) device {
 		`"applicationId":1,"deviceType":"genericx86-64-ext","listenPort":48484,"appUpdatePollInterval":600000,"apiKey":"canary-key"}`)
 	h.Put("/in/backup.yml", "- volume: app\n  items:\n    - source: /srv/app\n")
 	h.Put("/in/balena.img", string(b.image))
-	h.Put("/in/m.json", `{"schema":"migration/1","config":{"image":{"path":"/in/balena.img"},"balena":{"config_json":"/in/config.json"},`+
+	image := `"path":"/in/balena.img"`
+	if b.url != "" {
+		image = `"url":"` + b.url + `"`
+	}
+	h.Put("/in/m.json", `{"schema":"migration/1","config":{"image":{`+image+`},"balena":{"config_json":"/in/config.json"},`+
 		`"backup":{"definition":"/in/backup.yml"},"reboot":{"delay_s":3600},"checks":{"skip":["api","vpn","memory"]}}}`)
 	for _, name := range []string{"/srv/app/data", "/srv/app"} { // the archive holds their times
 		if err := os.Chtimes(filepath.Join(h.Root(), name), h.Clock, h.Clock); err != nil {
@@ -98,8 +111,8 @@ func (d device) files() map[string]string {
 			if os.IsNotExist(err) {
 				return nil
 			}
-			if err != nil || e.IsDir() || strings.HasSuffix(name, ".balena-new") {
-				return err
+			if err != nil || e.IsDir() || strings.HasSuffix(name, ".balena-new") || strings.HasPrefix(e.Name(), "image.download") {
+				return err // unfinished by their name
 			}
 			data, err := os.ReadFile(name)
 			out[strings.TrimPrefix(name, d.Root())] = normal(data)
@@ -153,6 +166,31 @@ func TestKilledAnywhere(t *testing.T) {
 	}
 	for i, s := range steps {
 		t.Run(s, func(t *testing.T) { sweep(t, b, steps[:i], s, want[i], want[i+1]) })
+	}
+}
+
+// A download that is killed anywhere goes on from what is there, and the image that is prepared from it is the same.
+func TestKilledWhileDownloading(t *testing.T) {
+	image := hosttest.Image(t)
+	var ranges atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Range") != "" {
+			ranges.Add(1)
+		}
+		w.Header().Set("ETag", `"one"`)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(image))
+	}))
+	defer s.Close()
+	b := brought{program: build(t), image: nil, url: s.URL + "/balena.img"}
+	clean := newDevice(t, b)
+	was := clean.files()
+	clean.run("prepare-image", 0)
+	sweep(t, b, nil, "prepare-image", was, clean.files())
+	if ranges.Load() == 0 {
+		t.Error("every run began from the beginning")
+	}
+	if left, err := filepath.Glob(filepath.Join(clean.Root(), work, "image.download*")); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, error %v", left, err)
 	}
 }
 
