@@ -79,6 +79,10 @@ type Host interface {
 	Spawn(cmd Cmd) (pid int, err error)
 	// OpenDevice opens a device for writing that is there already.
 	OpenDevice(name string) (io.WriteCloser, error)
+	// WriteVariable writes a variable of the EFI firmware by its file in efivarfs; RemoveVariable removes one, which may be
+	// gone already. Both take the immutable flag off first.
+	WriteVariable(name string, data []byte) error
+	RemoveVariable(name string) error
 	// Lock takes a directory for this process alone; one that does not exist needs no lock.
 	Lock(dir string) (unlock func(), err error)
 }

@@ -68,14 +68,13 @@ func systemFaults() []fault {
 
 func bootFaults() []fault {
 	return []fault{
-		{"secure boot (P21)", func(_ *testing.T, h *hosttest.Host, in *schema.Migration) {
+		{"secure boot (P21)", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) {
 			h.Put(efivar, "\x06\x00\x00\x00\x01")
-			in.Config.Checks.Skip = []string{"boot-loader"}
 		}, "secure-boot", "on"},
-		{"EFI, secure boot off", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.Put(efivar, "\x06\x00\x00\x00\x00") }, "boot-loader", "EFI"},
-		{"EFI without the variable", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) {
-			h.Put("/sys/firmware/efi/efivars/Boot0000-x", "x")
-		}, "boot-loader", "EFI"},
+		{"32-bit EFI", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) {
+			h.Put(efivar, "\x06\x00\x00\x00\x00")
+			h.Put("/sys/firmware/efi/fw_platform_size", "32\n")
+		}, "boot-loader", "32 bits"},
 		{"another boot loader", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) { remove(t, h, "/boot/grub/grub.cfg") }, "boot-loader", "grub.cfg"},
 		{"grub.cfg by hand", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) {
 			put(t, h, "/boot/grub/grub.cfg", "linux /vmlinuz\n")
@@ -230,6 +229,7 @@ func breakAll(t *testing.T, h *hosttest.Host, in *schema.Migration) {
 	put(t, h, "/usr/lib/os-release", "ID=ubuntu\n")
 	remove(t, h, "/boot/vmlinuz-"+machines()[0].release)
 	h.Put(efivar, "\x06\x00\x00\x00\x01")
+	h.Put("/sys/firmware/efi/fw_platform_size", "32\n")
 	put(t, h, "/boot/grub/grubenv", "short")
 	h.Put(sysDisk+"/ro", "1\n")
 	sparse(t, h.Root(), imageFile, 51<<20, map[int64][]byte{0: gzipped(t, imageHead(4<<30))})
