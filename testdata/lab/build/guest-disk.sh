@@ -115,12 +115,13 @@ boot_code() {
 # efi_partition IMAGE: what grub-install of Debian leaves on it: GRUB under EFI/debian and, as the debconf
 # question grub2/force_efi_extra_removable offers, under the removable path, with a stub of a configuration.
 efi_partition() {
-	local dir=$1.esp fs=$1.fat where=/boot/grub fsid=$uuid name
+	local dir=$1.esp fs=$1.fat where=/boot/grub fsid=$uuid
 	[ -z "$boot_start" ] || where=/grub fsid=$boot_uuid
 	mkdir -p "$dir/EFI/debian" "$dir/EFI/BOOT"
 	grub-mkimage --format=x86_64-efi --prefix=/EFI/debian --output="$dir/EFI/debian/grubx64.efi" \
 		part_gpt part_msdos fat ext2 search_fs_uuid normal configfile
 	cp "$dir/EFI/debian/grubx64.efi" "$dir/EFI/BOOT/bootx64.efi"
+	# shellcheck disable=SC2016 # GRUB's variables, not the shell's
 	printf 'search.fs_uuid %s root\nset prefix=($root)%s\nconfigfile $prefix/grub.cfg\n' "$fsid" "$where" >"$dir/EFI/debian/grub.cfg"
 	truncate -s "${esp_mib}M" "$fs"
 	mkfs.vfat --invariant -F 32 -i "${esp_id/-/}" -n EFI "$fs" >"$fs.log" 2>&1 || die "$(cat "$fs.log")"
