@@ -108,3 +108,16 @@ func TestFirmwareBeforeTheLine(t *testing.T) {
 		t.Errorf("order %v of %q, %+v", order, names, l.outcome)
 	}
 }
+
+// Linux 3.13 of Ubuntu 14.04 has no MemAvailable.
+func TestMemoryOfOldKernels(t *testing.T) {
+	l := newLab(t)
+	l.h.Put("/proc/meminfo", "MemTotal: 2000 kB\nMemFree: 700 kB\nCached: 900 kB\n")
+	if total, free, err := l.memory(); total != 2000<<10 || free != 700<<10 || err != nil {
+		t.Errorf("%d of %d, %v", free, total, err)
+	}
+	l.h.Put("/proc/meminfo", "MemTotal: 2000 kB\n")
+	if _, _, err := l.memory(); err == nil {
+		t.Error("nothing is known, and that is no error")
+	}
+}
