@@ -74,7 +74,7 @@ func TestFind(t *testing.T) {
 		{"neither", grubCfg, "", []string{"boot-loader: without next_entry", "boot-loader: without custom.cfg"}},
 		{"EFI", "/sys/firmware/efi/fw_platform_size", "64\n", nil},
 		{"32-bit EFI", "/sys/firmware/efi/fw_platform_size", "32\n", []string{"boot-loader: EFI firmware of 32 bits"}},
-		{"Ubuntu, last boot recorded as failed", grubEnv, hosttest.Grubenv("recordfail=1\n"), []string{"grubenv: recordfail=1"}},
+		{"last boot recorded as failed, the menu goes on", grubEnv, hosttest.Grubenv("recordfail=1\n"), nil},
 		{"custom.cfg with a default of its own", grubCustom, "set default=memtest\n", []string{"boot-loader: sets the default itself"}},
 		{"custom.cfg with an entry of its own", grubCustom, "menuentry x {\n}\n", nil},
 		{"not by GRUB (S104)", "/proc/cmdline", "root=/dev/vda1 x_BOOT_IMAGE=1", []string{"boot-loader: not started by GRUB"}},

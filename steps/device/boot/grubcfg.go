@@ -10,6 +10,8 @@ import (
 const (
 	oneShot = `set default="${next_entry}"`
 	wantCfg = "a grub.cfg as update-grub writes it"
+	// waitForEver is what GRUB_TIMEOUT=-1 makes, and Ubuntu 14.04 after a boot that failed.
+	waitForEver = "set timeout=-1"
 )
 
 // askConfig says why an entry in custom.cfg and next_entry in grubenv would not be booted with this grub.cfg. Numbers,
@@ -30,7 +32,7 @@ func askConfig(text string) []schema.Blocked {
 		switch {
 		case l == "blscfg" || strings.HasPrefix(l, "blscfg "):
 			block("entries of the Boot Loader Specification (blscfg in "+grubCfg+")", "this version arms GRUB as Debian and Ubuntu configure it; set GRUB_ENABLE_BLSCFG=false and run grub-mkconfig")
-		case l == "set timeout=-1" && (i == 0 || !strings.Contains(lines[i-1], "recordfail")):
+		case l == waitForEver && (i == 0 || !strings.Contains(lines[i-1], "recordfail")):
 			block("a menu that waits for somebody to choose (set timeout=-1)", "set GRUB_TIMEOUT in /etc/default/grub to some seconds and run update-grub")
 		}
 	}
@@ -38,6 +40,16 @@ func askConfig(text string) []schema.Blocked {
 		block(grubCfg+" sets the default again after next_entry was looked at", "look for set default= in /etc/grub.d/40_custom and run update-grub")
 	}
 	return out
+}
+
+// waitsAfterFailure says whether the menu stays when grubenv has recordfail. Since Ubuntu 16.04 it goes on after 30 s.
+func waitsAfterFailure(lines []string) bool {
+	for i, l := range lines {
+		if i > 0 && l == waitForEver && strings.Contains(lines[i-1], "recordfail") {
+			return true
+		}
+	}
+	return false
 }
 
 // askCustom is about the rest of custom.cfg, which is read after grub.cfg.

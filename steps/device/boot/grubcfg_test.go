@@ -58,6 +58,19 @@ func TestGrubConfigs(t *testing.T) {
 	}
 }
 
+// TestRecordFail: a boot that failed keeps the menu of Ubuntu 14.04 up until somebody chooses; later ones go on.
+func TestRecordFail(t *testing.T) {
+	for timeout, refused := range map[string]bool{trustyWait: true, strings.Replace(trustyWait, "-1", "30", 1): false} {
+		h := hosttest.Debian(t)
+		h.Put(grubCfg, header("0", timeout)+custom41)
+		h.Put(grubEnv, hosttest.Grubenv("recordfail=1\n"))
+		_, blocked := Find(site(t, h), "auto")
+		if refused != (len(blocked) == 1) || refused && (blocked[0].Check != "grubenv" || !strings.Contains(blocked[0].Remedy, "unset recordfail")) {
+			t.Errorf("%s: blocked by %+v, want %v", timeout, blocked, refused)
+		}
+	}
+}
+
 func TestGrubOfOtherDistributions(t *testing.T) {
 	h := hosttest.Debian(t)
 	if err := h.Remove(grubCfg); err != nil {
