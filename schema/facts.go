@@ -14,8 +14,12 @@ type Facts struct {
 
 // HostFacts is what precheck saw.
 type HostFacts struct {
-	Hostname      string      `json:"hostname"`
-	Arch          string      `json:"arch"`
+	Hostname string `json:"hostname"`
+	Arch     string `json:"arch"`
+	// Executable is the build of this program that stage 2 needs, Userland the architecture of the system's programs.
+	Executable    string      `json:"executable,omitempty"`
+	Userland      string      `json:"userland,omitempty"`
+	Board         *BoardFacts `json:"board,omitempty"`
 	OS            OSFacts     `json:"os"`
 	KernelRelease string      `json:"kernel_release"`
 	Firmware      string      `json:"firmware"`
@@ -28,6 +32,15 @@ type HostFacts struct {
 	WorkFree      int64       `json:"work_free_bytes"`
 	WriteKBs      int64       `json:"write_kb_s"`
 	Checks        []Check     `json:"checks"`
+}
+
+// BoardFacts is what the machine says of itself: by device tree and revision code, or by DMI.
+type BoardFacts struct {
+	Model      string   `json:"model,omitempty"`
+	Compatible []string `json:"compatible,omitempty"`
+	Revision   string   `json:"revision,omitempty"`
+	Vendor     string   `json:"vendor,omitempty"`
+	Product    string   `json:"product,omitempty"`
 }
 
 // OSFacts is /etc/os-release in short (os-release(5)).

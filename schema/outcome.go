@@ -22,6 +22,8 @@ type Outcome struct {
 	BootID  string      `json:"boot_id"`
 	Version string      `json:"version"`
 	Phases  []PhaseNote `json:"phases"`
+	// Warnings are what went wrong without keeping the migration from its end.
+	Warnings []string `json:"warnings,omitempty"`
 	// Memory in bytes, as stage 2 saw it.
 	MemoryTotal int64 `json:"memory_total_bytes"`
 	MemoryFree  int64 `json:"memory_free_bytes"`

@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,13 +31,14 @@ const (
 
 // fakeKernel mounts by links into /dev/parts, counts time by itself, and keeps the disk in a file.
 type fakeKernel struct {
-	t       *testing.T
-	h       *hosttest.Host
-	clock   time.Duration
-	mounted map[string]string // point → device
-	ended   string            // how the process ended: reboot or exec
-	flashed bool
-	openErr error
+	t        *testing.T
+	h        *hosttest.Host
+	clock    time.Duration
+	mounted  map[string]string // point → device
+	ended    string            // how the process ended: reboot or exec
+	flashed  bool
+	openErr  error
+	mountErr map[string]error // by what is mounted
 	// rawErr fails OpenRaw, readErr every read beyond the written area.
 	rawErr, readErr error
 	writeErr        func(off int64) error
@@ -50,6 +52,9 @@ var errLost = errors.New("lost")
 var errEnded = errors.New("ended")
 
 func (k *fakeKernel) Mount(source, target, _, _ string, _ bool) error {
+	if err := k.mountErr[source]; err != nil {
+		return err
+	}
 	if !strings.HasPrefix(source, "/dev/") {
 		return nil
 	}
@@ -188,6 +193,12 @@ func (d *fakeDisk) RereadTable() error {
 	d.k.flashed = true
 	return nil
 }
+
+// readOnlyFirmware keeps its variables.
+type readOnlyFirmware struct{ host.Host }
+
+func (readOnlyFirmware) WriteVariable(string, []byte) error { return syscall.EROFS }
+func (readOnlyFirmware) RemoveVariable(string) error        { return syscall.EROFS }
 
 // lab is a machine that the kernel has just started stage 2 on.
 type lab struct {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/blockdev"
+	"github.com/balena-community/balena-migrate/stage2/efivar"
 	"github.com/balena-community/balena-migrate/stage2/flashimage"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/stage2/inplace"
@@ -42,6 +43,7 @@ type machine struct {
 	target    host.Disk          // release, until findPartitions
 	boot      partition          // findPartitions
 	data      partition          // findPartitions
+	gone      []efivar.HardDrive // oldPartitions
 	rehearsed bool               // rehearse
 	dog       *watchdog          // readPlan, nil without one
 	logLost   bool               // keepLog

@@ -83,10 +83,14 @@ func (m *machine) memory() (total, free int64, err error) {
 			values[f[0]] = kb << 10
 		}
 	}
-	if values["MemAvailable:"] == 0 {
-		return 0, 0, errors.New("/proc/meminfo: found no MemAvailable")
+	free = values["MemAvailable:"]
+	if free == 0 { // before Linux 3.14, as of Ubuntu 14.04: what is free is the least that can be had
+		free = values["MemFree:"]
 	}
-	return values["MemTotal:"], values["MemAvailable:"], nil
+	if free == 0 {
+		return 0, 0, errors.New("/proc/meminfo: found neither MemAvailable nor MemFree")
+	}
+	return values["MemTotal:"], free, nil
 }
 
 // secure takes into memory what of the image and the backup the flash would overwrite.

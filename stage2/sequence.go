@@ -19,6 +19,7 @@ func left() []phase {
 		{"old system", (*machine).mountOld},
 		{"disarm", (*machine).disarm},
 		{"disk", (*machine).findDisk},
+		{"boot entries", (*machine).oldPartitions},
 		{"memory", (*machine).checkMemory},
 		{"secure", (*machine).secure},
 		{"verify", (*machine).verify},
@@ -33,6 +34,7 @@ func right() []phase {
 	return []phase{
 		{"flash", (*machine).flash},
 		{"partitions", (*machine).findPartitions},
+		{"firmware", (*machine).firmware},
 		{"configure", (*machine).configure},
 		{"data", (*machine).writeData},
 		{"report", (*machine).report},

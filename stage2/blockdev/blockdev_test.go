@@ -128,3 +128,34 @@ func TestNamesAndPartitions(t *testing.T) {
 		t.Errorf("partitions: %v %v", got, err)
 	}
 }
+
+// TestDriversOfDevices: the whole chain from the disk to its bus, for the disks that machines have.
+func TestDriversOfDevices(t *testing.T) {
+	for name, want := range map[string]struct {
+		disk    string
+		modules []string
+	}{
+		"x86-debian-9":       {"sda", []string{"sd_mod", "ahci"}},
+		"x86-debian-11-emmc": {"mmcblk0", []string{"mmc_block", "sdhci_pci"}},
+		"x86-ubuntu-20.04":   {"nvme0n1", []string{"nvme"}},
+		"pi4-rpios-11":       {"mmcblk0", nil}, // all built in
+	} {
+		d := hosttest.LoadDevice(t, "../../testdata/roots/"+name+".txtar")
+		if got, err := blockdev.Drivers(d, want.disk); err != nil || !reflect.DeepEqual(got, want.modules) {
+			t.Errorf("%s: %v %v, want %v", name, got, err, want.modules)
+		}
+		root, err := blockdev.Mounts(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range root { // every partition belongs to the disk, whatever its name
+			part, err := blockdev.NameOf(d, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if disk, err := blockdev.DiskOf(d, part); err != nil || disk != want.disk {
+				t.Errorf("%s: %s is on %q, %v", name, part, disk, err)
+			}
+		}
+	}
+}

@@ -94,6 +94,11 @@ func Size(r host.Reader, name string) (int64, error) {
 	return n * 512, err
 }
 
+// Number is a partition's number in its table.
+func Number(r host.Reader, partition string) (int64, error) {
+	return number(r, "/sys/class/block/"+partition+"/partition")
+}
+
 // Describe reads what sysfs tells of a whole disk, whatever is on it.
 func Describe(r host.Reader, name string) (schema.Disk, error) {
 	d := schema.Disk{Name: name, Serial: serial(r, name), Model: attribute(r, name, "device/model")}

@@ -155,6 +155,7 @@ func (h *gptHeader) partition(number int, e []byte) (Partition, error) {
 	return Partition{
 		Number:   number,
 		Type:     guid(e[:16]),
+		ID:       guid(e[16:32]),
 		Name:     utf16Name(e[56:128]),
 		Start:    int64(first) * h.sector,
 		Size:     int64(last-first+1) * h.sector,

@@ -43,6 +43,8 @@ type Partition struct {
 	Number int
 	// Type is two hex digits (MBR) or a GUID (GPT), in lower case.
 	Type string
+	// ID is the partition's own GUID, GPT only, in lower case.
+	ID string
 	// Name is the partition's name, GPT only.
 	Name        string
 	Start, Size int64

@@ -66,7 +66,16 @@ func checkTable(t *testing.T, got *Table, want Table) {
 	if got.Kind != want.Kind || got.ID != want.ID || got.SectorSize != want.SectorSize || got.End != want.End || got.FromBackup != want.FromBackup {
 		t.Errorf("table %+v, want %+v", *got, want)
 	}
-	if !slices.Equal(got.Partitions, want.Partitions) {
+	parts := slices.Clone(got.Partitions)
+	seen := map[string]bool{}
+	for i := range parts {
+		if id := parts[i].ID; (got.Kind == GPT) != (len(id) == 36) || seen[id] && id != "" {
+			t.Errorf("partition %d has the GUID %q, want one of its own on a GPT", parts[i].Number, id)
+		}
+		seen[parts[i].ID] = true
+		parts[i].ID = "" // made up by sfdisk
+	}
+	if !slices.Equal(parts, want.Partitions) {
 		t.Errorf("partitions\n%+v, want\n%+v", got.Partitions, want.Partitions)
 	}
 }

@@ -113,7 +113,7 @@ func TestBlockers(t *testing.T) {
 		name, check string
 		breakIt     func(h *hosttest.Host)
 	}{
-		{"EFI", "boot-loader", func(h *hosttest.Host) { h.Put("/sys/firmware/efi/x", "") }},
+		{"32-bit EFI", "boot-loader", func(h *hosttest.Host) { h.Put("/sys/firmware/efi/fw_platform_size", "32\n") }},
 		{"no GRUB", "boot-loader", func(h *hosttest.Host) { _ = h.Remove("/boot/grub/grub.cfg") }},
 		{"grub.cfg without one-shot", "boot-loader", func(h *hosttest.Host) { h.Put("/boot/grub/grub.cfg", "custom.cfg") }},
 		{"damaged grubenv", "grubenv", func(h *hosttest.Host) { h.Put("/boot/grub/grubenv", "short") }},

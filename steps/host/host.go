@@ -84,6 +84,10 @@ type Host interface {
 	// MeasureWrite writes up to size bytes to a file in dir that is removed again, for limit at the longest, and says how
 	// many it were and how long it took until the drive had them.
 	MeasureWrite(ctx context.Context, dir string, size int64, limit time.Duration) (int64, time.Duration, error)
+	// WriteVariable writes a variable of the EFI firmware by its file in efivarfs; RemoveVariable removes one, which may be
+	// gone already. Both take the immutable flag off first.
+	WriteVariable(name string, data []byte) error
+	RemoveVariable(name string) error
 	// Lock takes a directory for this process alone; one that does not exist needs no lock.
 	Lock(dir string) (unlock func(), err error)
 }

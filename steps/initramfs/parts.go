@@ -25,6 +25,14 @@ var newSystemModules = []string{"ext4", "vfat"} //nolint:gochecknoglobals // a t
 // other kernels. A kernel has those that it asks for.
 var characterSets = []string{"nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"} //nolint:gochecknoglobals // a table
 
+// firmwareModules are for the boot entries of EFI firmware, which stage 2 sets.
+func firmwareModules(r host.Reader) []string {
+	if _, err := r.Stat("/sys/firmware/efi"); err != nil {
+		return nil
+	}
+	return []string{"efivarfs"}
+}
+
 // parts is what goes into an archive: the plan, and where the rest comes from.
 type parts struct {
 	plan     *schema.FlashPlan
@@ -127,6 +135,7 @@ func (p *parts) chooseModules(r host.Reader) error {
 		names = append(append(names, more...), p.plan.Log.Type)
 	}
 	names = append(append(names, newSystemModules...), p.tree.present(characterSets)...)
+	names = append(names, p.tree.present(firmwareModules(r))...)
 	if p.modules, err = p.tree.order(names); err != nil {
 		return err
 	}

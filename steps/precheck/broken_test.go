@@ -33,13 +33,16 @@ func osRelease(text string) func(*testing.T, *hosttest.Host, *schema.Migration) 
 func systemFaults() []fault {
 	return []fault{
 		{"no root rights (S5)", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.Unprivileged = true }, "root", "no root rights"},
-		{"Debian 11", osRelease("ID=debian\nVERSION_ID=\"11\"\nPRETTY_NAME='Debian 11'"), "os", "Debian 11 (ID debian, VERSION_ID 11)"},
+		{"Debian 8", osRelease("ID=debian\nVERSION_ID=\"8\"\nPRETTY_NAME='Debian 8'"), "os", "Debian 8 (ID debian, VERSION_ID 8)"},
+		{"Fedora", osRelease("ID=fedora\nVERSION_ID=43\nPRETTY_NAME=\"Fedora Linux 43\"\n"), "os", "Fedora Linux 43"},
 		{"Ubuntu 12 (S48)", osRelease("ID=ubuntu\nVERSION_ID=\"12\"\n"), "os", "ID ubuntu"},
 		{"Debian sid, without a version", osRelease("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux trixie/sid\"\n"), "os", "trixie/sid"},
 		{"no os-release", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) {
 			remove(t, h, "/usr/lib/os-release")
 		}, "os", "/etc/os-release"},
-		{"32-bit kernel", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.MachineName = "i686" }, "arch", "i686"},
+		{"32-bit processor", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.MachineName = "i686" }, "device-type", "no 64-bit mode"},
+		{"processor without a build", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.MachineName = "riscv64" }, "arch device-type", "riscv64"},
+		{"ARM without a device tree", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.MachineName = "aarch64" }, "device-type", "neither a device tree nor EFI"},
 		{"kernel removed by an upgrade", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) {
 			remove(t, h, "/boot/vmlinuz-"+machines()[0].release)
 		}, "kernel", "vmlinuz"},
@@ -68,14 +71,13 @@ func systemFaults() []fault {
 
 func bootFaults() []fault {
 	return []fault{
-		{"secure boot (P21)", func(_ *testing.T, h *hosttest.Host, in *schema.Migration) {
+		{"secure boot (P21)", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) {
 			h.Put(efivar, "\x06\x00\x00\x00\x01")
-			in.Config.Checks.Skip = []string{"boot-loader"}
 		}, "secure-boot", "on"},
-		{"EFI, secure boot off", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.Put(efivar, "\x06\x00\x00\x00\x00") }, "boot-loader", "EFI"},
-		{"EFI without the variable", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) {
-			h.Put("/sys/firmware/efi/efivars/Boot0000-x", "x")
-		}, "boot-loader", "EFI"},
+		{"32-bit EFI", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) {
+			h.Put(efivar, "\x06\x00\x00\x00\x00")
+			h.Put("/sys/firmware/efi/fw_platform_size", "32\n")
+		}, "boot-loader", "32 bits"},
 		{"another boot loader", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) { remove(t, h, "/boot/grub/grub.cfg") }, "boot-loader", "grub.cfg"},
 		{"grub.cfg by hand", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) {
 			put(t, h, "/boot/grub/grub.cfg", "linux /vmlinuz\n")
@@ -98,6 +100,14 @@ func diskFaults() []fault {
 			h.Put("/sys/devices/virtual/block/dm-0/size", "6287360\n")
 			sparse(t, h.Root(), "/dev/dm-0", 1<<20, map[int64][]byte{0: superblock(t, rootUUID)})
 		}, "grubenv disk", "device-mapper"},
+		{"/boot on another disk (S51)", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) {
+			otherDisk(t, h)
+			h.Put(mountinfo, mountsOf(h)+"99 27 254:17 / /boot rw - ext4 /dev/vdb1 rw\n")
+		}, "disk", "the file system of /boot is on /dev/vdb"},
+		{"EFI system partition on another disk (S51)", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) {
+			otherDisk(t, h)
+			h.Put(mountinfo, mountsOf(h)+"99 27 254:17 / /boot/efi rw - vfat /dev/vdb1 rw\n")
+		}, "disk", "/boot/efi is on /dev/vdb"},
 		{"root in a container", mount(" 0:50 / / rw,relatime shared:1 - overlay "), "grubenv disk", "overlay"},
 		{"root on ext3", mount(" 254:1 / / rw,relatime shared:1 - ext3 "), "disk", "the root file system: ext3"},
 		{"root read-only after an error", mount(" 254:1 / / ro,relatime shared:1 - ext4 "), "disk", "mounted read-only"},
@@ -144,6 +154,15 @@ func clone(t *testing.T, h *hosttest.Host, _ *schema.Migration) {
 	h.Link("/sys/block/vdb", ".."+strings.TrimPrefix(dir, "/sys"))
 	h.Link("/sys/class/block/vdb", "../.."+strings.TrimPrefix(dir, "/sys"))
 	sparse(t, h.Root(), "/dev/vdb", diskSize, map[int64][]byte{0: machines()[0].bootRecord(t)})
+}
+
+// otherDisk adds a disk with one partition.
+func otherDisk(t *testing.T, h *hosttest.Host) {
+	dir := strings.Replace(sysDisk, "virtio0/block/vda", "virtio9/block/vdb", 1)
+	h.Put(dir+"/vdb1/partition", "1\n")
+	h.Link("/sys/class/block/vdb1", "../.."+strings.TrimPrefix(dir, "/sys")+"/vdb1")
+	h.Link("/sys/dev/block/254:17", "../.."+strings.TrimPrefix(dir, "/sys")+"/vdb1")
+	sparse(t, h.Root(), "/dev/vdb1", 1<<20, map[int64][]byte{0: superblock(t, "1ab00000-0b00-4000-8000-000000000002")})
 }
 
 func secondPartition(t *testing.T, h *hosttest.Host) {
@@ -230,6 +249,7 @@ func breakAll(t *testing.T, h *hosttest.Host, in *schema.Migration) {
 	put(t, h, "/usr/lib/os-release", "ID=ubuntu\n")
 	remove(t, h, "/boot/vmlinuz-"+machines()[0].release)
 	h.Put(efivar, "\x06\x00\x00\x00\x01")
+	h.Put("/sys/firmware/efi/fw_platform_size", "32\n")
 	put(t, h, "/boot/grub/grubenv", "short")
 	h.Put(sysDisk+"/ro", "1\n")
 	h.Put(sysDisk+"/device/life_time", "0x0b 0x01\n")
@@ -238,7 +258,7 @@ func breakAll(t *testing.T, h *hosttest.Host, in *schema.Migration) {
 	change(t, h, configName, `"apiKey"`, `"noKey"`)
 	do(diskFaults()[len(diskFaults())-1])
 	in.Facts.Image, in.Config.Disk.MaxBadBlocks = prepared("intel-nuc", 51<<20, 4<<30), "300%"
-	h.Unprivileged, h.MachineName, h.FreeBytes, h.Reachable = true, "aarch64", 1<<20, nil
+	h.Unprivileged, h.MachineName, h.FreeBytes, h.Reachable = true, "riscv64", 1<<20, nil
 }
 
 func TestAllFaultsAtOnce(t *testing.T) {

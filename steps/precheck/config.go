@@ -3,6 +3,7 @@ package precheck
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
@@ -49,6 +50,10 @@ func (l *look) askConfigJSON() answer {
 // askDeviceType is E6, E37 and E38: what config.json says, what was asked for, what the image is for, and what the
 // machine can be must agree.
 func (l *look) askDeviceType() answer {
+	if len(l.types) == 0 && l.Config.Image.DeviceType == "" {
+		return block(l.board.String()+l.whyNoType(), "a machine of a known balena device type",
+			"if you know that it is of one all the same, set config.image.device_type to it, and rehearse with stage2.flash false")
+	}
 	if l.config.file == nil || l.config.file.DeviceType() == "" {
 		return unknown("there is no config.json that says the device type")
 	}
@@ -61,12 +66,28 @@ func (l *look) askDeviceType() answer {
 	case claims.Overridden() != "":
 		return warn(claims.Asked, claims.Overridden())
 	case i < 0:
-		return unknown("this version knows no device type for " + l.Device.Machine() + " machines")
+		return unknown("no device type is known for " + l.board.String())
 	}
-	if started := firmware(l.Device); l.types[i].Firmware != "" && l.types[i].Firmware != started {
+	if started := l.board.Firmware; l.types[i].Firmware != "" && l.types[i].Firmware != started {
 		return warn(slug, slug+" expects "+l.types[i].Firmware+" firmware, this machine was started by "+started+": see that the new system will boot")
 	}
+	if remark := l.board.Remark(); remark != "" {
+		return pass("%s; %s", slug, remark)
+	}
 	return pass("%s", slug)
+}
+
+// whyNoType says what of a machine without a type is missing, where that is known.
+func (l *look) whyNoType() string {
+	switch {
+	case l.board.Executable() == "linux-386":
+		return ": the processor has no 64-bit mode (no flag lm in /proc/cpuinfo)"
+	case l.board.Machine == "aarch64" && l.board.Model == "":
+		return ": neither a device tree nor EFI firmware"
+	case len(l.board.Compatible) > 0:
+		return ", compatible " + strings.Join(l.board.Compatible, " ")
+	}
+	return ""
 }
 
 // claims are all that say for which device type something is.

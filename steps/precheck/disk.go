@@ -2,6 +2,7 @@ package precheck
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/blockdev"
@@ -74,7 +75,7 @@ func (l *look) askDisk() answer {
 		return block(d.targetErr.Error(), "the system on a partition of one plain disk",
 			"this version migrates systems on a plain partition, without LVM, LUKS, RAID or btrfs subvolumes on several disks; leave disk.target empty")
 	}
-	all := append(l.askTarget(), l.askFileSystems()...)
+	all := slices.Concat(l.askTarget(), l.askOneDisk(), l.askFileSystems())
 	if len(all) > 0 {
 		return blockAll(all)
 	}
@@ -114,6 +115,29 @@ func (l *look) askTarget() []schema.Blocked {
 			Got: "/dev/" + d.target.Name + " is write-protected", Want: "a disk that can be written",
 			Remedy: "look for a write-protect switch, or blockdev --setrw /dev/" + d.target.Name,
 		})
+	}
+	return out
+}
+
+// askOneDisk is S51: what starts the old system must be on the disk that is written over. On another disk it would stay,
+// and go on trying to start what is no longer there.
+func (l *look) askOneDisk() []schema.Blocked {
+	var out []schema.Blocked
+	for _, p := range []struct{ what, path string }{{"the file system of /boot", "/boot"}, {"the EFI system partition /boot/efi", "/boot/efi"}} {
+		m, _, err := l.site.Locate(p.path)
+		if err != nil || p.path == "/boot/efi" && m.Point != p.path {
+			continue // askFileSystems speaks about /boot; not every machine has the other
+		}
+		device, err := blockdev.NameOf(l.Device, m)
+		if err != nil {
+			continue
+		}
+		if disk, err := blockdev.DiskOf(l.Device, device); err == nil && disk != l.disks.target.Name {
+			out = append(out, schema.Blocked{
+				Got: fmt.Sprintf("%s is on /dev/%s, the system on /dev/%s", p.what, disk, l.disks.target.Name), Want: "both on one disk",
+				Remedy: "move it to the disk of the system and install the boot loader there",
+			})
+		}
 	}
 	return out
 }

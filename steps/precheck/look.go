@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"strconv"
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
@@ -26,8 +27,10 @@ type look struct {
 
 	backend     boot.Backend
 	bootBlocked []schema.Blocked
+	foreign     string // a boot loader that is known but not supported
 
 	disks  disks
+	board  devicetype.Board
 	types  []devicetype.Type
 	config configFile
 	image  image
@@ -49,8 +52,10 @@ func newLook(ctx context.Context, v steps.View) *look {
 	l.site, l.siteErr = boot.At(v.Device)
 	l.backend, l.bootBlocked = boot.Find(l.site, v.Config.Boot.Method)
 	l.kernel = readKernel(l.site, v.Config.Boot.Method)
+	l.foreign = boot.Foreign(l.site)
 	l.disks = l.readDisks()
-	l.types = devicetype.Detect(v.Device)
+	l.board = devicetype.Look(v.Device)
+	l.types = l.board.Types()
 	l.config = l.readConfigJSON()
 	l.image = l.readImage()
 	l.memory = l.readMemory()
@@ -63,7 +68,8 @@ func newLook(ctx context.Context, v steps.View) *look {
 // facts are the host's, without the checks.
 func (l *look) facts() *schema.HostFacts {
 	f := &schema.HostFacts{
-		Hostname: hostname(l.Device), Arch: l.Device.Machine(), OS: l.os, KernelRelease: l.kernel.release, Firmware: firmware(l.Device),
+		Hostname: hostname(l.Device), Arch: l.Device.Machine(), OS: l.os, KernelRelease: l.kernel.release, Firmware: l.board.Firmware,
+		Executable: l.board.Executable(), Userland: devicetype.Userland(l.Device), Board: boardFacts(l.board),
 		DeviceTypes: l.slugs(), Disk: l.disks.target, Root: l.disks.root, Boot: l.disks.boot,
 		Memory: schema.MemoryFacts{
 			Total: l.memory.total, Need: l.memory.need, Held: l.memory.held, InPlace: l.memory.inPlace, Alone: l.memory.alone,
@@ -72,6 +78,18 @@ func (l *look) facts() *schema.HostFacts {
 	}
 	if l.backend != nil {
 		f.BootMethod = l.backend.Name()
+	}
+	return f
+}
+
+// boardFacts is nil for a machine that says nothing.
+func boardFacts(b devicetype.Board) *schema.BoardFacts {
+	f := &schema.BoardFacts{Model: b.Model, Compatible: b.Compatible, Vendor: b.Vendor, Product: b.Product}
+	if b.Revision != 0 {
+		f.Revision = strconv.FormatUint(uint64(b.Revision), 16)
+	}
+	if b.Model+b.Vendor+b.Product+f.Revision == "" {
+		return nil
 	}
 	return f
 }
@@ -93,14 +111,6 @@ func line(r host.Reader, name string) string {
 		return ""
 	}
 	return strings.TrimSpace(string(data))
-}
-
-// firmware is what started the machine: the kernel has this directory only when EFI did.
-func firmware(r host.Reader) string {
-	if exists(r, "/sys/firmware/efi") {
-		return devicetype.EFI
-	}
-	return devicetype.BIOS
 }
 
 func exists(r host.Reader, name string) bool {

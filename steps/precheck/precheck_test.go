@@ -1,12 +1,10 @@
 package precheck
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -63,26 +61,7 @@ func TestFactsOfTheFakeHosts(t *testing.T) {
 			if res.Status != schema.Converged || len(res.Warnings) > 0 {
 				t.Errorf("status %s, blocked %v, warnings %v", res.Status, res.Blocked, res.Warnings)
 			}
-			got, err := schema.Encode(res.Facts)
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden := filepath.Join(goldenDir, "precheck-"+m.root+".json")
-			if *update {
-				if err := os.MkdirAll(goldenDir, 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("facts are\n%s\nwant those of %s\n%s", got, golden, want)
-			}
+			wantGolden(t, "precheck-"+m.root+".json", res)
 		})
 	}
 }

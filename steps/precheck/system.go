@@ -58,29 +58,40 @@ func unquote(s string) string {
 	return strings.ToValidUTF8(b.String(), "?")
 }
 
-// askOS goes by ID and VERSION_ID, which point releases do not change (D1).
-func (l *look) askOS() answer {
-	const want = "Debian 12 or 13"
-	if l.osErr != nil {
-		return block(l.osErr.Error(), want, "this version migrates Debian 12 and 13, which have /etc/os-release")
+// knownSystems are the releases whose boot configuration and kernels are known (P22), by ID and VERSION_ID, which point
+// releases do not change (D1). Raspberry Pi OS calls itself raspbian in 32 bits and debian in 64.
+func knownSystems() map[string][]string {
+	return map[string][]string{
+		"debian":   {"9", "10", "11", "12", "13"},
+		"raspbian": {"8", "9", "10", "11", "12", "13"},
+		"ubuntu":   {"14.04", "16.04", "18.04", "20.04", "22.04", "24.04", "26.04"},
 	}
-	if l.os.ID != "debian" || !slices.Contains([]string{"12", "13"}, l.os.VersionID) {
+}
+
+// askOS wants a known system; anything else goes by consent, which is to skip this check.
+func (l *look) askOS() answer {
+	const want = "Debian 9 to 13, Raspbian or Raspberry Pi OS 8 to 13, or Ubuntu 14.04 to 26.04 with long-term support"
+	if l.osErr != nil {
+		return block(l.osErr.Error(), want, "if this system is like one of them, put os into checks.skip and rehearse with stage2.flash false")
+	}
+	if !slices.Contains(knownSystems()[l.os.ID], l.os.VersionID) {
 		return block(strings.TrimSpace(l.os.Name+" (ID "+l.os.ID+", VERSION_ID "+l.os.VersionID)+")", want,
-			"this version migrates Debian 12 and 13; if this system is like one of them, put os into checks.skip and rehearse with stage2.flash false")
+			"if this system is like one of them, put os into checks.skip and rehearse with stage2.flash false")
 	}
 	return pass("%s", l.os.Name)
 }
 
-// askArch is the kernel's architecture, which our stage 2 and the device type must be for.
+// askArch is the kernel's architecture, for which there must be a build of stage 2.
 func (l *look) askArch() answer {
-	switch machine := l.Device.Machine(); machine {
-	case "x86_64":
-		return pass("%s", machine)
-	case "":
-		return block("none (/proc/sys/kernel/arch)", "x86_64", "this version migrates x86_64 machines")
-	default:
-		return block(machine, "x86_64", "this version migrates x86_64 machines")
+	const want = "x86_64, i686, aarch64, armv7l or armv6l"
+	machine := l.Device.Machine()
+	switch {
+	case machine == "":
+		return block("none (/proc/sys/kernel/arch)", want, "mount proc, or on another root give it the file")
+	case l.board.Executable() == "":
+		return block(machine, want, "there is no build of balena-migrate, and no balenaOS, for this architecture")
 	}
+	return pass("%s, needs balena-migrate-%s", machine, l.board.Executable())
 }
 
 // secureBootVar is the variable SecureBoot with the GUID of EFI_GLOBAL_VARIABLE (UEFI 2.10, 3.3).

@@ -26,7 +26,6 @@ func TestWithoutGroundNothingPasses(t *testing.T) {
 		{"no image, skipped", noImage, []string{"image"}, []string{"memory", "space"}},
 		{"no config.json", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) { remove(t, h, configName) }, nil, []string{"device-type"}},
 		{"no GRUB", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) { remove(t, h, "/boot/grub/grub.cfg") }, nil, []string{"grubenv"}},
-		{"ARM", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.MachineName = "aarch64" }, nil, []string{"device-type"}},
 		{"EFI variables not mounted", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.Put("/sys/firmware/efi/runtime", "") }, nil, []string{"secure-boot"}},
 		{"EFI variable of another form", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) { h.Put(efivar, "\x00") }, nil, []string{"secure-boot"}},
 		{"speed unknown, and a limit", func(_ *testing.T, h *hosttest.Host, in *schema.Migration) {

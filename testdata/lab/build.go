@@ -34,8 +34,8 @@ func Build(ctx context.Context, log io.Writer, suites ...Suite) (Artifacts, erro
 	tree := b.make(ctx, "guest-tree.sh", "tree-"+string(Bookworm), string(Bookworm))
 	art.Image = b.make(ctx, "newos-image.sh", "newos.img", tree)
 	for _, suite := range suites {
-		tree := b.make(ctx, "guest-tree.sh", "tree-"+string(suite), string(suite))
-		art.Disks[suite] = b.make(ctx, "guest-disk.sh", "disk-"+string(suite)+".img", tree)
+		tree := b.make(ctx, "guest-tree.sh", "tree-"+suite.Release(), suite.Release())
+		art.Disks[suite] = b.make(ctx, "guest-disk.sh", "disk-"+string(suite)+".img", tree, suite.layout())
 	}
 	if b.err != nil {
 		return Artifacts{}, b.err
@@ -100,8 +100,8 @@ type builder struct {
 	err error
 }
 
-// make runs a script with an input and the artefact's name, and returns the artefact's path, of
-// this very version: a later build does not change what lies there.
+// make runs a script with an input, the artefact's name and more, and returns the artefact's path,
+// of this very version: a later build does not change what lies there.
 func (b *builder) make(ctx context.Context, script, name, input string, more ...string) string {
 	if b.err != nil {
 		return ""

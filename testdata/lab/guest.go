@@ -1,13 +1,32 @@
 package lab
 
-// Suite is a Debian release.
+import "strings"
+
+// Suite is a guest: a Debian release, and after a dash how its disk is laid out, unless it is for BIOS (guest-disk.sh).
 type Suite string
 
-// The releases that guests are made of.
+// The guests.
 const (
-	Bookworm Suite = "bookworm" // Debian 12
-	Trixie   Suite = "trixie"   // Debian 13
+	Bookworm        Suite = "bookworm"          // Debian 12
+	Trixie          Suite = "trixie"            // Debian 13
+	BookwormEFI     Suite = "bookworm-efi"      // Debian 12, GPT, GRUB for EFI
+	BookwormEFIBoot Suite = "bookworm-efi-boot" // the same with a separate /boot
 )
+
+// Release is the Debian release.
+func (s Suite) Release() string {
+	release, _, _ := strings.Cut(string(s), "-")
+	return release
+}
+
+// layout is the disk's, as guest-disk.sh names it.
+func (s Suite) layout() string {
+	_, layout, found := strings.Cut(string(s), "-")
+	if !found {
+		return "bios"
+	}
+	return layout
+}
 
 // Networks returns the SSIDs that the guest knows: the first three from
 // /etc/wpa_supplicant/wpa_supplicant.conf (passphrase; ready-made key, hidden, SSID written in

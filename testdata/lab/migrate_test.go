@@ -91,7 +91,7 @@ func migrate(t *testing.T, suite Suite) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, what := range report.Missing("lab-"+string(suite), backup) {
+	for _, what := range report.Missing("lab-"+suite.Release(), backup) {
 		t.Errorf("the new system lacks %s", what)
 	}
 	if err := vm.WaitExit(t.Context(), time.Minute); err != nil {

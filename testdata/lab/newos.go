@@ -34,6 +34,11 @@ type NewOSReport struct {
 		FileState
 		Content string `json:"content"`
 	} `json:"outcome"` // resin-data/balena-migrate-outcome.json
+	Firmware struct {
+		Current string   `json:"current"` // the entry that EFI firmware has started; empty with a BIOS
+		Entries []string `json:"entries"` // those of BootOrder
+		All     int      `json:"all"`     // how many there are
+	} `json:"firmware"`
 	Errors []string `json:"errors"` // what went wrong in looking
 }
 

@@ -28,6 +28,8 @@ type Options struct {
 	MemMiB  int       // 1024 if 0
 	CPUs    int       // 2 if 0
 	Serial  string    // serial number of the disk as the guest sees it; "LAB0001" if empty
+	EFI     bool      // firmware is OVMF, with variables that the machine keeps; else SeaBIOS
+	NVMe    bool      // the disk is an NVMe drive; else virtio
 	Console io.Writer // gets the console as it comes, beside the file; must not block
 	Extra   []string  // further arguments for QEMU
 }
@@ -50,7 +52,7 @@ type VM struct {
 // until it switches itself off, Kill, the end of ctx or of this process.
 func (a Artifacts) Start(ctx context.Context, opt Options) (*VM, error) {
 	opt = opt.withDefaults()
-	if err := opt.makeDisk(ctx); err != nil {
+	if err := errors.Join(opt.makeDisk(ctx), opt.makeVariables()); err != nil {
 		return nil, err
 	}
 	port, err := freePort()
@@ -130,11 +132,47 @@ func (o Options) arguments(accel string, port int) []string {
 		"-nodefaults", "-display", "none", "-monitor", "none",
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-drive", "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file=" + overlayPath(o.Dir),
-		"-device", "virtio-blk-pci,drive=disk,bootindex=0,serial=" + o.Serial,
+		"-device", o.diskModel() + ",drive=disk,serial=" + o.Serial,
 		"-netdev", fmt.Sprintf("user,id=net,hostfwd=tcp:127.0.0.1:%d-:22", port),
 		"-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci",
 	}
+	if o.EFI {
+		args = append(args, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+ovmfCode,
+			"-drive", "if=pflash,unit=1,format=raw,file="+variablesPath(o.Dir))
+	}
 	return append(args, o.Extra...)
+}
+
+// diskModel is the disk's device. EFI has a boot order of its own, which QEMU would rewrite at every start.
+func (o Options) diskModel() string {
+	model := "virtio-blk-pci"
+	if o.NVMe {
+		model = "nvme"
+	}
+	if !o.EFI {
+		model += ",bootindex=0"
+	}
+	return model
+}
+
+// OVMF of Debian's package ovmf, without Secure Boot.
+const (
+	ovmfCode      = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	ovmfVariables = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+)
+
+func variablesPath(dir string) string { return filepath.Join(dir, "efi-variables.fd") }
+
+// makeVariables gives an EFI machine the firmware's empty variables, unless it has some.
+func (o Options) makeVariables() error {
+	if _, err := os.Stat(variablesPath(o.Dir)); err == nil || !o.EFI {
+		return nil
+	}
+	data, err := os.ReadFile(ovmfVariables)
+	if err != nil {
+		return fmt.Errorf("variables of the firmware: %w", err)
+	}
+	return os.WriteFile(variablesPath(o.Dir), data, 0o644)
 }
 
 // freePort returns a TCP port that is free now.

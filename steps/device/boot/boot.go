@@ -76,6 +76,12 @@ func Backends() []Backend { return []Backend{RaspberryPi{}, Grub{}} }
 // Find returns the back end for a method, or for "auto" the first of the machine's that nothing stands against. Without
 // any, blocked says why, for each.
 func Find(s Site, method string) (Backend, []schema.Blocked) {
+	if other := Foreign(s); other != "" && (method == "auto" || method == Grub{}.Name()) {
+		return nil, []schema.Blocked{{
+			Check: "boot-loader", Got: other, Want: "GRUB 2 or a Raspberry Pi's firmware as the boot loader",
+			Remedy: "this version has no way to start stage 2 by this boot loader; nothing was changed",
+		}}
+	}
 	var blocked []schema.Blocked
 	for _, b := range Backends() {
 		if method != b.Name() && (method != "auto" || !b.Here(s)) {

@@ -47,13 +47,16 @@ func (g Grub) Check(s Site) []schema.Blocked {
 	return append(out, g.checkStarted(s)...)
 }
 
+// checkFirmware is about the new system, which EFI firmware starts by a file of the firmware's own word size
+// (Documentation/ABI/testing/sysfs-firmware-efi).
 func (Grub) checkFirmware(s Site) []schema.Blocked {
-	if _, err := s.Stat("/sys/firmware/efi"); err != nil {
+	data, err := s.ReadFile("/sys/firmware/efi/fw_platform_size")
+	if err != nil || strings.TrimSpace(string(data)) != "32" {
 		return nil
 	}
 	return []schema.Blocked{{
-		Check: "boot-loader", Got: "EFI firmware", Want: "GRUB started by a BIOS",
-		Remedy: "this version does not migrate EFI machines",
+		Check: "boot-loader", Got: "EFI firmware of 32 bits", Want: "EFI firmware of 64 bits, or a BIOS",
+		Remedy: "balenaOS has no loader for it (bootia32.efi); if the firmware's setup offers legacy boot, install the old system for that",
 	}}
 }
 
@@ -77,6 +80,12 @@ func (Grub) checkStarted(s Site) []schema.Blocked {
 
 func (Grub) checkConfig(s Site) []schema.Blocked {
 	data, err := s.ReadFile(grubCfg)
+	if _, other := s.Stat("/boot/grub2/grub.cfg"); errors.Is(err, fs.ErrNotExist) && other == nil {
+		return []schema.Blocked{{
+			Check: "boot-loader", Got: "GRUB in /boot/grub2, as Fedora, Red Hat and SUSE have it", Want: "GRUB's configuration " + grubCfg,
+			Remedy: "this version arms GRUB as Debian and Ubuntu configure it",
+		}}
+	}
 	if err != nil {
 		remedy := "this version starts stage 2 by GRUB 2; install grub-pc, or run update-grub if it is installed"
 		if errors.Is(err, fs.ErrPermission) { // Debian keeps it from users, for it may hold passwords
@@ -84,16 +93,11 @@ func (Grub) checkConfig(s Site) []schema.Blocked {
 		}
 		return []schema.Blocked{{Check: "boot-loader", Got: err.Error(), Want: "GRUB's configuration " + grubCfg, Remedy: remedy}}
 	}
-	var out []schema.Blocked
-	for _, want := range []string{"next_entry", "custom.cfg"} {
-		if !strings.Contains(string(data), want) {
-			out = append(out, schema.Blocked{
-				Check: "boot-loader", Got: grubCfg + " without " + want, Want: "a grub.cfg as update-grub writes it",
-				Remedy: "look for missing scripts 00_header and 41_custom in /etc/grub.d and run update-grub",
-			})
-		}
+	custom, err := disarm.Read(s, grubCustom)
+	if err != nil {
+		return []schema.Blocked{{Check: "boot-loader", Got: err.Error(), Want: "a readable " + grubCustom, Remedy: "look at its mode"}}
 	}
-	return out
+	return append(askConfig(string(data)), askCustom(disarm.Unfence(string(custom.Data)))...)
 }
 
 func (Grub) checkEnv(s Site) []schema.Blocked {
@@ -116,11 +120,20 @@ func (Grub) checkEnv(s Site) []schema.Blocked {
 		return block(err.Error(), "grubenv on a plain partition, where GRUB can write it", "put /boot on a partition of its own")
 	}
 	state, err := disarm.Read(s, grubEnv)
+	var env *grubenv.Env
 	if err == nil && state.Exists {
-		_, err = grubenv.Parse(state.Data)
+		env, err = grubenv.Parse(state.Data)
 	}
 	if err != nil {
 		return block(err.Error(), "an intact "+grubEnv, "grub-editenv "+grubEnv+" create")
+	}
+	if env == nil {
+		return nil
+	}
+	cfg, err := disarm.Read(s, grubCfg)
+	if failed, _ := env.Get("recordfail"); failed == "1" && err == nil && waitsAfterFailure(commands(string(cfg.Data))) {
+		return block("recordfail=1: GRUB thinks that the last boot failed, and will show its menu until somebody chooses", "a GRUB that boots by itself",
+			"see that grub-common's service clears it at every boot, or grub-editenv "+grubEnv+" unset recordfail")
 	}
 	return nil
 }

@@ -1,9 +1,9 @@
 #!/bin/bash
-# guest-inside.sh ROOT KEY.pub SUITE: turns the mounted copy of a tree into the lab's guest.
+# guest-inside.sh ROOT KEY.pub SUITE LAYOUT: turns the mounted copy of a tree into the lab's guest.
 # Called by guest-disk.sh. /dev, /proc and /sys are mounted in ROOT already.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
-root=$1 pubkey=$2 suite=$3
+root=$1 pubkey=$2 suite=$3 layout=$4
 umask 022
 
 users() {
@@ -46,8 +46,10 @@ units() {
 
 # grub does what grub-install does for the files below /boot, then writes grub.cfg as Debian does.
 grub() {
-	mkdir -p "$root/boot/grub/i386-pc" "$root/boot/grub/fonts"
-	cp "$root"/usr/lib/grub/i386-pc/*.{mod,lst} "$root/boot/grub/i386-pc/"
+	local from=$root/usr/lib/grub/i386-pc # GRUB for EFI is this machine's: Debian 12's as well
+	[ "$layout" = bios ] || from=/usr/lib/grub/x86_64-efi
+	mkdir -p "$root/boot/grub/${from##*/}" "$root/boot/grub/fonts" "$root/boot/efi"
+	cp "$from"/*.{mod,lst} "$root/boot/grub/${from##*/}/"
 	cp "$root/usr/share/grub/unicode.pf2" "$root/boot/grub/fonts/"
 	chroot "$root" grub-editenv /boot/grub/grubenv create
 	chroot "$root" update-grub

@@ -1,6 +1,6 @@
 #!/bin/bash
 # newos-image.sh TREE OUT.img [MIB]: a small image in the form of balenaOS for genericx86-64-ext, bootable
-# by BIOS: MBR; p1 resin-boot FAT16, p2 resin-rootA, p3 resin-rootB, p4 extended, p5 resin-state,
+# by BIOS and EFI: MBR; p1 resin-boot FAT16, p2 resin-rootA, p3 resin-rootB, p4 extended, p5 resin-state,
 # p6 resin-data, all ext4; everything on 4 MiB (features E20-E22, E31, E38). The kernel comes from
 # a tree of guest-tree.sh, the system is the program in ../newos. 448 MiB, 40 of them don't compress.
 # With MIB, rootB has that size and holds nothing but bytes that don't compress.
@@ -39,7 +39,7 @@ initramfs() {
 	mkdir -p "$root/modules"
 	(cd "$here/../newos" && CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags='-s -w' -o "$root/init" .)
 	release=$(basename "$(echo "$tree"/lib/modules/*)")
-	for module in virtio_pci virtio_blk ahci ata_piix sd_mod nvme crc32c_generic ext4 vfat nls_cp437 nls_ascii; do
+	for module in virtio_pci virtio_blk ahci ata_piix sd_mod nvme crc32c_generic ext4 vfat nls_cp437 nls_ascii efivarfs; do
 		# a module that this kernel has built in, or no longer has, brings no line
 		modprobe --dirname "$tree" --set-version "$release" --show-depends "$module" || :
 	done 2>/dev/null | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$root/modules/paths"
@@ -72,6 +72,8 @@ boot_files() {
 	cp "$here/newos-boot/sample.ignore" "$dir/system-connections/resin-sample.ignore"
 	cp "$here/newos-boot/grub.cfg" "$dir/grub/grub.cfg"
 	cp "$here/newos-boot/grub.cfg" "$dir/EFI/BOOT/grub.cfg"
+	grub-mkimage --format=x86_64-efi --prefix=/EFI/BOOT --output="$dir/EFI/BOOT/bootx64.efi" part_msdos part_gpt fat \
+		ext2 search search_label normal configfile linux serial terminal echo boot
 	echo "genericx86-64-ext lab image" >"$dir/image-version-info"
 }
 

@@ -24,6 +24,7 @@ type report struct {
 	Backup      fileState    `json:"backup"`      // resin-data/backup.tgz
 	Log         fileState    `json:"log"`         // resin-data/migrate.log
 	Outcome     contentState `json:"outcome"`     // resin-data/balena-migrate-outcome.json
+	Firmware    firmware     `json:"firmware"`    // what EFI firmware has started, and what else it could
 	Errors      []string     `json:"errors"`      // what went wrong in looking; empty on a good disk
 }
 
@@ -82,6 +83,7 @@ func look() report {
 	if found.Boot != "" && note(mountReadOnly(found.Boot, "/boot", "vfat")) {
 		note(found.lookBoot("/boot"))
 	}
+	note(found.lookFirmware("/sys/firmware/efi"))
 	if found.Data != "" && note(mountReadOnly(found.Data, "/data", "ext4")) {
 		note(found.lookData("/data"))
 	}
