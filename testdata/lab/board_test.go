@@ -160,4 +160,4 @@ func piReboots(t *testing.T, board *Board, sabotage string) string {
 
 const piDocument = `{"schema":"migration/1","config":{"image":{"path":"/var/lib/balena-migrate/input/balena.img.gz"},` +
 	`"balena":{"config_json":"/var/lib/balena-migrate/input/config.json"},"backup":{"definition":"/var/lib/balena-migrate/input/backup.yml"},` +
-	`"checks":{"skip":["api","vpn","arch","device-type"]},"reboot":{"delay_s":1}}}`
+	`"checks":{"skip":["api","vpn"]},"reboot":{"delay_s":1}}}`

@@ -8,62 +8,16 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 # shellcheck source=cache.sh
 . "$here/cache.sh"
+# shellcheck source=newos.sh
+. "$here/newos.sh"
 [ $# = 2 ] || [ $# = 3 ] || die "usage: ${0##*/} TREE OUT.img [MIB]"
 need_root
 command -v go >/dev/null || die "go is not in PATH ($PATH): under sudo, keep it by sudo env PATH=\"\$PATH\" ..."
 tree=$(realpath "$1") out=$2 noise=${3:-}
 export SOURCE_DATE_EPOCH=1700000000
 
-align=4                                       # MiB
-boot=40 rootA=152 rootB=${noise:-152} state=20 data=64  # MiB; E22 has the sizes of the real one
-p1=$align p2=$((p1 + boot)) p3=$((p2 + rootA)) p4=$((p3 + rootB))
-p5=$((p4 + align)) p6=$((p5 + state + align)) end=$((p6 + data))
-
-partition_table() {
-	truncate -s "${end}M" "$1"
-	sfdisk --quiet "$1" <<-S
-		label: dos
-		label-id: 0xba1e0a05
-		1: start=${p1}MiB, size=${boot}MiB, type=e, bootable
-		2: start=${p2}MiB, size=${rootA}MiB, type=83
-		3: start=${p3}MiB, size=${rootB}MiB, type=83
-		4: start=${p4}MiB, size=$((end - p4))MiB, type=f
-		5: start=${p5}MiB, size=${state}MiB, type=83
-		6: start=${p6}MiB, size=${data}MiB, type=83
-	S
-}
-
-# initramfs FILE: newos as /init and the modules for disk, ext4 and FAT, in loading order.
-initramfs() {
-	local root=$1.d release module
-	mkdir -p "$root/modules"
-	(cd "$here/../newos" && CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags='-s -w' -o "$root/init" .)
-	release=$(basename "$(echo "$tree"/lib/modules/*)")
-	for module in virtio_pci virtio_blk ahci ata_piix sd_mod nvme crc32c_generic ext4 vfat nls_cp437 nls_ascii efivarfs; do
-		# a module that this kernel has built in, or no longer has, brings no line
-		modprobe --dirname "$tree" --set-version "$release" --show-depends "$module" || :
-	done 2>/dev/null | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$root/modules/paths"
-	grep -q '/ext4\.ko' "$root/modules/paths" || die "no ext4 module for $release in $tree"
-	while read -r module; do
-		case $module in
-		*.xz) xz -dc "$module" >"$root/modules/$(basename "$module" .xz)" ;;
-		*) cp "$module" "$root/modules/" ;;
-		esac
-		basename "$module" .xz >>"$root/modules/order"
-	done <"$root/modules/paths"
-	rm "$root/modules/paths"
-	(cd "$root" && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible | gzip -n9) >"$1"
-	rm -r "$root"
-}
-
-# put IMAGE MIB FILE: copies a file system to its place in the image.
-put() { dd if="$3" of="$1" bs=1M seek="$2" conv=notrunc,sparse status=none; }
-
-# ext4 IMAGE START SIZE LABEL [TREE]
-ext4() {
-	MKE2FS_CONFIG=$tree/etc/mke2fs.conf mke2fs -q -F -t ext4 -L "$4" -E "offset=$(($2 << 20)),lazy_itable_init=0" \
-		${5:+-d "$5"} "$1" "${3}M"
-}
+boot=40 rootA=152 rootB=${noise:-152} state=20 data=64 # MiB; E22 has the sizes of the real one
+layout
 
 boot_files() {
 	local dir=$1
@@ -90,7 +44,7 @@ root_files() {
 	local dir=$1
 	mkdir -p "$dir/boot" "$dir/opt"
 	cp "$tree"/boot/vmlinuz-* "$dir/boot/bzImage"
-	initramfs "$dir/boot/initrd"
+	initramfs "$dir/boot/initrd" amd64 virtio_pci virtio_blk ahci ata_piix sd_mod nvme crc32c_generic ext4 vfat nls_cp437 nls_ascii efivarfs
 	incompressible 0 40 "$dir/opt/payload.bin"
 }
 
@@ -113,7 +67,7 @@ boot_code() {
 build() {
 	local image=$1 dir=$1.d
 	mkdir "$dir"
-	partition_table "$image"
+	partition_table "$image" e
 	boot_partition "$image" "$dir/boot"
 	root_files "$dir/root"
 	ext4 "$image" "$p2" "$rootA" resin-rootA "$dir/root"
@@ -130,4 +84,4 @@ build() {
 }
 
 cache_build "$out" "$(cache_key "$tree" "$noise" "$(go env GOVERSION)" "$(grep '^golang.org/x/sys ' "$here/../../../go.sum")" \
-	"@$here/../newos" "@$here/cache.sh" "@$here/newos-image.sh" "@$here/newos-boot")" build
+	"@$here/../newos" "@$here/cache.sh" "@$here/newos.sh" "@$here/newos-image.sh" "@$here/newos-boot")" build

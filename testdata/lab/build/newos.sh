@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the scripts that make new systems: partitions and the program in ../newos as an initramfs.
-# The caller sets tree, boot, rootA, rootB, state and data (sizes in MiB).
+# The caller sets here, tree, boot, rootA, rootB, state and data (sizes in MiB).
+# shellcheck disable=SC2154 # see above
 
 align=4 # MiB
 
@@ -55,5 +56,7 @@ put() { dd if="$3" of="$1" bs=1M seek="$2" conv=notrunc,sparse status=none; }
 
 # ext4 IMAGE START SIZE LABEL [TREE]
 ext4() {
-	mke2fs -q -F -t ext4 -L "$4" -E "offset=$(($2 << 20)),lazy_itable_init=0" ${5:+-d "$5"} "$1" "${3}M"
+	local conf=$tree/etc/mke2fs.conf # unless nothing of the tree's packages was configured
+	[ -e "$conf" ] || conf=/etc/mke2fs.conf
+	MKE2FS_CONFIG=$conf mke2fs -q -F -t ext4 -L "$4" -E "offset=$(($2 << 20)),lazy_itable_init=0" ${5:+-d "$5"} "$1" "${3}M"
 }
