@@ -68,7 +68,7 @@ func TestBadBlocks(t *testing.T) {
 			l.start()
 			at := oldRoot + workDir + "/" + flashplan.OutcomeName
 			if c.verdict == schema.OutcomeMigrated {
-				at = "/parts/vda2-new/" + flashplan.NewOutcome
+				at = "/dev/parts/vda2-new/" + flashplan.NewOutcome
 			}
 			o := l.outcomeAt(t, at)
 			if o.Verdict != c.verdict || !strings.Contains(o.Reason, c.reason) {

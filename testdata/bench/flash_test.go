@@ -71,7 +71,7 @@ func TestFlashTable(t *testing.T) {
 		imageSize/mib, m.data/mib, size(t, m.gzip)/mib, fastRounds)
 	fmt.Printf("| | disk of %d MB/s | of the limit | loop disk in memory |\n|---|---|---|---|\n", limit/1_000_000)
 	for i, tool := range tools() {
-		fmt.Printf("| `%s` | %.1f s | %.0f %% | %.2f s |\n", tool.name, slow[i].write, 100*m.ideal()/slow[i].write, fast[i].write)
+		fmt.Printf("| `%s` | %.1f s | %.0f %% | %.2f s |\n", strings.ReplaceAll(tool.name, "|", `\|`), slow[i].write, 100*m.ideal()/slow[i].write, fast[i].write)
 	}
 	ours, theirs, seed := len(slow)-1, len(slow)-2, 0
 	fmt.Printf("| its read-back, apart | %.1f s | | %.2f s |\n\n", slow[ours].readBack, fast[ours].readBack)
