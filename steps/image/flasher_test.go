@@ -109,7 +109,7 @@ func (d flasherDisk) build(t testing.TB) []byte {
 	t.Helper()
 	root := d.rootFS
 	if root == nil {
-		root = extImage(t, d.root, 40, "flash-rootA", d.options...)
+		root = extImage(t, d.root, 28, "flash-rootA", d.options...)
 	}
 	outer := disk{table: d.table, label: "flash-boot", bootAt: 1, files: d.boot}
 	raw := outer.build(t)[:7*mib]
@@ -148,6 +148,19 @@ func mounted(t *testing.T, image []byte, at int, name string) []byte {
 	return data
 }
 
+// packings are the formats in which a flasher image comes.
+func packings(t *testing.T, raw []byte) map[string]func() []byte {
+	return map[string]func() []byte{
+		"raw":     func() []byte { return raw },
+		"gzip":    func() []byte { return pack(t, raw) },
+		"members": func() []byte { return pack(t, raw[:9*mib+1], raw[9*mib+1:]) },
+		"zip":     func() []byte { return zipped(t, zip.Deflate, raw, "a.img") },
+		"stored":  func() []byte { return zipped(t, zip.Store, raw, "a.img") },
+		"xz":      func() []byte { return filter(t, raw, "xz", "-1") },
+		"zstd":    func() []byte { return filter(t, raw, "zstd", "-1") },
+	}
+}
+
 // A flasher image unwraps to the bytes that a loop mount shows, whatever it is packed in, and the result is the one that
 // the raw image gives (E24, E25, E27, S71–S73).
 func TestFlasher(t *testing.T) {
@@ -162,11 +175,12 @@ func TestFlasher(t *testing.T) {
 		if got := mounted(t, raw, flasherRootAt*mib, innerName); !bytes.Equal(got, want) {
 			t.Fatal("the kernel sees another file than was put there")
 		}
-		for name, file := range map[string][]byte{"raw": raw, "gzip": pack(t, raw), "members": pack(t, raw[:9*mib+1], raw[9*mib+1:]), "zip": zipped(t, zip.Deflate, raw, "a.img"), "stored": zipped(t, zip.Store, raw, "a.img"), "xz": filter(t, raw, "xz", "-1"), "zstd": filter(t, raw, "zstd", "-1")} {
+		for name, packed := range packings(t, raw) {
 			if table == "gpt" && name != "gzip" {
 				continue // the table has no bearing on the others
 			}
 			t.Run(table+" "+name, func(t *testing.T) {
+				file := packed()
 				b := newBench(t, file)
 				b.in.Config.Image.SHA256, b.in.Config.Image.DeviceType = sum(file), "genericx86-64-ext"
 				res := steptest.Laws(t, Step{}, b.run, b.in)

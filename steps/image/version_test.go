@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 // cloud answers as balena's API does, for one device type that has flasher images only, or raw ones as well.
 type cloud struct {
 	t        *testing.T
+	mu       sync.Mutex
 	versions []string
 	files    map[string][]byte // by imageType
 	asked    []string
@@ -28,6 +30,8 @@ type cloud struct {
 
 func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.asked = append(c.asked, r.URL.Path+" "+q.Get("imageType")+" "+q.Get("version"))
 	if c.fault != nil && c.fault(len(c.asked), w, r) {
 		return

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ const canary = "canary-api-key"
 // server answers as balena's API does. faults come first, one for each request.
 type server struct {
 	t      *testing.T
+	mu     sync.Mutex
 	faults []http.HandlerFunc
 	asked  []*http.Request
 	rows   string
@@ -56,10 +58,7 @@ func rows(deviceType string, versions ...string) string {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.asked = append(s.asked, r.Clone(context.Background()))
-	if len(s.faults) > 0 {
-		fault := s.faults[0]
-		s.faults = s.faults[1:]
+	if fault := s.next(r); fault != nil {
 		fault(w, r)
 		return
 	}
@@ -98,6 +97,19 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		answer(404, "", "")(w, r)
 	}
+}
+
+// next notes the request and takes its fault, if it is to have one.
+func (s *server) next(r *http.Request) http.HandlerFunc {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, r.Clone(context.Background()))
+	if len(s.faults) == 0 {
+		return nil
+	}
+	fault := s.faults[0]
+	s.faults = s.faults[1:]
+	return fault
 }
 
 // start runs the server and returns a client whose waits take no time and are noted.
