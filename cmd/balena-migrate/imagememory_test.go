@@ -33,7 +33,7 @@ const (
 // pieces makes the first, a middle and the last one.
 func pieces(t *testing.T, dir string) {
 	t.Helper()
-	noise := make([]byte, 16<<20)
+	noise := make([]byte, 4<<20)
 	_, _ = rand.NewChaCha8([32]byte{7}).Read(noise) // never fails
 	for name, data := range map[string]map[int64][]byte{"first": {0: hosttest.Image(t), 32 << 20: noise}, "zero": nil, "last": {piece - 1<<20: noise[:1<<20]}} {
 		f, err := os.Create(filepath.Join(dir, name))
