@@ -333,7 +333,7 @@ func TestThousand(t *testing.T) {
 	small, large := ready(100), ready(1000)
 	nodes := Run[int](b, `return document.querySelectorAll('body *').length`)
 	t.Logf("interactive after %.0f ms with 100 devices, %.0f ms with 1000; %d elements", small, large, nodes)
-	if large > 12*small {
+	if large > 25*small { // linear is 10, quadratic 100; between them is what a busy machine does
 		t.Errorf("interactive after %.0f ms with 1000 devices, %.0f ms with 100: more than linear", large, small)
 	}
 	if nodes > 12_000 {
@@ -348,7 +348,7 @@ func TestThousand(t *testing.T) {
 		return best`)
 	t.Logf("a search through 1000 devices takes %.0f ms with its layout", took)
 	same(t, "found", b.shown()[0], Run[string](b, `return [...document.querySelectorAll('.device:not([hidden]) b')][0].textContent`))
-	if took > 4*large {
+	if took > 10*large {
 		t.Errorf("a search takes %.0f ms, loading the page %.0f ms", took, large)
 	}
 	b.quiet(t)
