@@ -7,6 +7,7 @@ packages=(
 	ansible-core ansible-lint           # the playbook and its lint
 	openssh-server sudo mmdebstrap      # the target without Python
 	shellcheck jq file make git ca-certificates gcc libc6-dev # lint, pipes, the race detector
+	network-manager dbus wpasupplicant util-linux # judges of connection files, in namespaces
 	fdisk e2fsprogs dosfstools mtools zip xz-utils gzip tar # images made by tests
 )
 missing=()
@@ -17,6 +18,13 @@ if [ "${#missing[@]}" -gt 0 ]; then
 	[ "$(id -u)" = 0 ] || { echo "setup: needs root to install ${missing[*]}: run it through sudo" >&2; exit 1; }
 	echo "setup: installing ${missing[*]}" >&2
 	export DEBIAN_FRONTEND=noninteractive
+	if [[ " ${missing[*]} " == *" network-manager "* ]]; then
+		# Installed for the tests, these two must not take over the network of the machine: their services never start.
+		mkdir -p /etc/systemd/system
+		for unit in NetworkManager.service wpa_supplicant.service; do
+			[ -e "/etc/systemd/system/$unit" ] || ln -s /dev/null "/etc/systemd/system/$unit"
+		done
+	fi
 	apt-get -qq -o Acquire::Retries=3 update
 	apt-get -qq -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 install --yes --no-install-recommends "${missing[@]}" >&2
 fi

@@ -83,12 +83,14 @@ func collect(v steps.View, m machine, p *steps.Plan) (found, error) {
 		f.sort(h)
 		links = append(links, h.links...)
 	}
-	for _, i := range devices(links, m) {
-		if i.kind == ethernetKind {
-			f.ethernets++
+	f.assign(links, m)
+	ethernets := map[string]bool{}
+	for _, n := range f.others {
+		if n.kind == ethernetKind {
+			ethernets[n.iface] = true
 		}
 	}
-	f.assign(links, m)
+	f.ethernets = len(ethernets)
 	f.joinable = slices.Clone(f.networks[given:])
 	f.filter(c, given)
 	for k := range f.others {

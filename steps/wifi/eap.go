@@ -94,6 +94,11 @@ func (e *eap) complete() (reason string) {
 	case !tls && e.values["password"] == "" && !has("private-key"):
 		return "has no password"
 	}
+	inner := e.values["phase2-auth"] != "" || e.values["phase2-autheap"] != ""
+	if first := methods[0]; (first == "peap" || first == "ttls") && !inner {
+		// wpa_supplicant takes what the server offers; NetworkManager wants one named. This is what servers offer.
+		e.values["phase2-auth"] = "mschapv2"
+	}
 	if has("private-key") && e.values["private-key-password"] == "" {
 		e.values["private-key-password-flags"] = "4" // not required
 	}
