@@ -24,13 +24,6 @@ const (
 	none   = "none"
 )
 
-// own is a connection file the caller gave.
-type own struct {
-	network
-
-	file *keyfile
-}
-
 // found is everything the sources hold. Networks are in the order in which they are preferred.
 type found struct {
 	own      []own
@@ -69,6 +62,8 @@ func collect(v steps.View, m machine, p *steps.Plan) (found, error) {
 		if err := f.addConfigJSON(v.Files, v.Config.Balena.ConfigJSON, p); err != nil {
 			return f, err
 		}
+	} else if err := f.noteConfigJSON(v.Files, v.Config.Balena.ConfigJSON); err != nil {
+		return f, err
 	}
 	if err := f.list(v.Files, c, p); err != nil {
 		return f, err
@@ -179,73 +174,6 @@ func (n *network) takeCerts(r host.Reader) (reason string, err error) {
 		n.file = n.file.with("802-1x", key, blob(data))
 	}
 	return "", nil
-}
-
-// addOwn takes a connection file of the caller's as it is (S81).
-func (f *found) addOwn(r host.Reader, name string, p *steps.Plan) error {
-	const check, want, remedy = "network.files", "a connection file of NetworkManager", "correct it, or take it out of network.files"
-	data, problem, err := read(r, name)
-	if err != nil {
-		return err
-	}
-	if problem != "" {
-		p.Block(check, name+", which "+problem, want, remedy)
-		return nil
-	}
-	k, err := parseKeyfile(data, name)
-	if err != nil {
-		p.Block(check, err.Error(), want, remedy)
-		return nil
-	}
-	if k.get("connection", "type") == "" {
-		p.Block(check, name+", which has no type in a section [connection]", want, remedy)
-		return nil
-	}
-	n, reason := network{source: name, kind: k.get("connection", "type"), iface: k.get("connection", "interface-name")}, ""
-	if isWifi(k) {
-		n, reason = nmAccess(k, name)
-	} else if k.has("802-1x") {
-		reason = nmEAP(k)
-	}
-	if reason == "" {
-		n.file = k
-		if reason, err = n.takeCerts(r); err != nil {
-			return err
-		}
-	}
-	if reason != "" {
-		p.Block(check, name+", which "+reason, want, remedy)
-		return nil
-	}
-	if n.kind == "802-3-ethernet" {
-		n.kind = ethernetKind
-	}
-	f.own = append(f.own, own{n, n.file})
-	return nil
-}
-
-// addConfigJSON takes the network of config.json (S77).
-func (f *found) addConfigJSON(r host.Reader, name string, p *steps.Plan) error {
-	const check, remedy = "network.from_config_json", "correct config.json, or set network.from_config_json to false"
-	if name == "" {
-		p.Block(check, "no balena.config_json", "the path of config.json", "set balena.config_json")
-		return nil
-	}
-	data, problem, err := read(r, name)
-	if err != nil {
-		return err
-	}
-	if problem != "" {
-		p.Block(check, name+", which "+problem, "wifiSsid and wifiKey in it", remedy)
-		return nil
-	}
-	n, got := parseConfigJSON(data, name)
-	if got != "" {
-		p.Block(check, got+" in "+name, "wifiSsid and wifiKey, which is empty for an open network", remedy)
-		return nil
-	}
-	f.networks = append(f.networks, n)
-	return nil
 }
 
 // list reads which SSIDs are asked for: network.ssids and, one a line, network.ssid_file (S78, F3).
