@@ -183,6 +183,9 @@ func (f *found) fitVLAN(n *network, m machine) (reason string) {
 	if m.live && i.kind != ethernetKind {
 		return "lies on " + n.vlan.parent + ", which is no Ethernet"
 	}
+	if n.file == nil && !isInterfaceName(n.iface) {
+		return "has a name that no interface can have"
+	}
 	n.bind = n.iface
 	if i.mac != "" {
 		n.mac = i.mac
@@ -198,4 +201,10 @@ func (f *found) fitVLAN(n *network, m machine) (reason string) {
 		n.file = n.file.with("vlan", "parent", n.vlan.parent)
 	}
 	return ""
+}
+
+// isInterfaceName is the kernel's dev_valid_name: 1 to 15 bytes, no blanks, slashes or colons, and no dots alone.
+func isInterfaceName(name string) bool {
+	const most = 15 // IFNAMSIZ - 1
+	return name != "" && len(name) <= most && name != "." && name != ".." && !strings.ContainsAny(name, "/: \t\n\v\f\r") && utf8Text(name)
 }

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/balena-community/balena-migrate/steps/host"
 )
@@ -83,15 +84,19 @@ func (e *eap) cert(key, name string) {
 func (e *eap) complete() (reason string) {
 	methods := strings.Split(strings.TrimSuffix(e.values["eap"], ";"), ";")
 	tls := slices.Equal(methods, []string{"tls"})
-	has := func(key string) bool { return e.values[key] != "" || e.certs[key] != "" }
+	for _, value := range e.values {
+		if !utf8.ValidString(value) {
+			return "has a setting that is no text"
+		}
+	}
 	switch {
 	case slices.Contains(methods, "fast"):
 		return "uses EAP-FAST, whose PAC file can't be carried"
 	case e.values["identity"] == "":
 		return "has no identity"
-	case tls && !has("private-key"):
+	case tls && !has(e, "private-key"):
 		return "has no private key"
-	case !tls && e.values["password"] == "" && !has("private-key"):
+	case !tls && e.values["password"] == "" && !has(e, "private-key"):
 		return "has no password"
 	}
 	inner := e.values["phase2-auth"] != "" || e.values["phase2-autheap"] != ""
@@ -99,7 +104,7 @@ func (e *eap) complete() (reason string) {
 		// wpa_supplicant takes what the server offers; NetworkManager wants one named. This is what servers offer.
 		e.values["phase2-auth"] = "mschapv2"
 	}
-	if has("private-key") && e.values["private-key-password"] == "" {
+	if has(e, "private-key") && e.values["private-key-password"] == "" {
 		e.values["private-key-password-flags"] = "4" // not required
 	}
 	return ""

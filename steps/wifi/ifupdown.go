@@ -20,13 +20,13 @@ type includer func(pattern string, dir bool) map[string][]byte
 // ifupdown is what /etc/network/interfaces and the files it includes hold.
 type ifupdown struct {
 	stanzas []stanza
-	auto    []string // patterns
+	auto    []string        // patterns
+	seen    map[string]bool // files that were read: they may include each other
 }
 
-const maxIncludes = 10 // how deep files may include each other
-
 // read takes one file in.
-func (u *ifupdown) read(data []byte, source string, include includer, depth int) {
+func (u *ifupdown) read(data []byte, source string, include includer) {
+	u.seen[source] = true
 	var in *stanza
 	text := strings.ReplaceAll(strings.ReplaceAll(string(data), "\r\n", "\n"), "\\\n", " ")
 	for i, line := range strings.Split(text, "\n") {
@@ -45,7 +45,7 @@ func (u *ifupdown) read(data []byte, source string, include includer, depth int)
 			u.auto, in = append(u.auto, words[1:]...), nil
 		case key == "source" || key == "source-directory":
 			in = nil
-			u.include(words[1:], key == "source-directory", source, include, depth)
+			u.include(words[1:], key == "source-directory", source, include)
 		case key == "mapping" || strings.HasPrefix(key, "no-auto-down") || strings.HasPrefix(key, "no-scripts") || key == "rename" || key == "template":
 			in = nil
 		case in != nil:
@@ -55,17 +55,16 @@ func (u *ifupdown) read(data []byte, source string, include includer, depth int)
 	}
 }
 
-func (u *ifupdown) include(patterns []string, dir bool, source string, include includer, depth int) {
-	if depth >= maxIncludes || include == nil {
-		return
-	}
+func (u *ifupdown) include(patterns []string, dir bool, source string, include includer) {
 	for _, p := range patterns {
 		if !path.IsAbs(p) {
 			p = path.Join(path.Dir(source), p)
 		}
 		files := include(p, dir)
 		for _, name := range sortedNames(files) {
-			u.read(files[name], name, include, depth+1)
+			if !u.seen[name] {
+				u.read(files[name], name, include)
+			}
 		}
 	}
 }
@@ -73,8 +72,8 @@ func (u *ifupdown) include(patterns []string, dir bool, source string, include i
 // parseIfupdown reads interfaces(5).
 func parseIfupdown(data []byte, source string, include includer) harvest {
 	h := harvest{wpaConf: map[string]string{}}
-	u := &ifupdown{}
-	u.read(data, source, include, 0)
+	u := &ifupdown{seen: map[string]bool{}}
+	u.read(data, source, include)
 	links := map[string]int{}
 	dhcp := map[string]bool{}
 	for _, s := range u.stanzas {
@@ -195,8 +194,7 @@ func (s stanza) vlan() vlan {
 	if id := s.get("vlan-id"); id != "" {
 		v.id, _ = strconv.Atoi(id)
 	}
-	const most = 4094 // IEEE 802.1Q
-	if v.parent == "" || v.id < 1 || v.id > most {
+	if v.parent == "" || v.id < 1 || v.id > maxVLAN {
 		return vlan{}
 	}
 	return v

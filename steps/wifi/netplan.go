@@ -153,6 +153,9 @@ func (n netplanNetwork) harvest(h *harvest, source string) {
 		l := n.VLANs[id].link(id, source)
 		if d := n.VLANs[id]; d != nil {
 			l.vlan = vlan{d.ID, n.interfaceOf(d.Link)}
+			if d.ID < 1 || d.ID > maxVLAN || d.Link == "" {
+				l.reason = "has no VLAN id from 1 to 4094, or no link"
+			}
 		}
 		h.links = append(h.links, l)
 	}

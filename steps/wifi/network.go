@@ -29,6 +29,9 @@ const (
 	gsmKind      = "gsm"
 )
 
+// maxVLAN is the largest id of a VLAN (IEEE 802.1Q).
+const maxVLAN = 4094
+
 // maxSSID is the length of the longest SSID in bytes (IEEE 802.11, 9.4.2.2).
 const maxSSID = 32
 

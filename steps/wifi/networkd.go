@@ -128,7 +128,9 @@ func networkdVLANs(units map[string]unitFile, names []string) map[string]int {
 	for _, name := range names {
 		u := units[name]
 		if path.Ext(name) == ".netdev" && u.last("NetDev", "Kind") == "vlan" {
-			out[u.last("NetDev", "Name")], _ = strconv.Atoi(u.last("VLAN", "Id"))
+			if id, err := strconv.Atoi(u.last("VLAN", "Id")); err == nil && id > 0 && id <= maxVLAN {
+				out[u.last("NetDev", "Name")] = id
+			}
 		}
 	}
 	return out

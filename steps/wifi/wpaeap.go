@@ -82,14 +82,10 @@ func (b wpaBlock) phases(e *eap) (reason string) {
 		return "has a setting that is no text (phase1)"
 	}
 	for _, word := range strings.Fields(text) {
+		// NetworkManager has these two and knows two values of each; the rest is about old servers and left to it.
 		key, value, _ := strings.Cut(word, "=")
-		switch key {
-		case "peapver":
-			e.set("phase1-peapver", value)
-		case "peaplabel":
-			e.set("phase1-peaplabel", value)
-		case "tls_disable_tlsv1_0", "tls_disable_tlsv1_1", "tls_disable_tlsv1_2", "tls_disable_time_checks", "include_tls_length", "crypto_binding":
-			// NetworkManager's own choice does; a network that needs another is joined or is not, and says so.
+		if (key == "peapver" || key == "peaplabel") && (value == "0" || value == "1") {
+			e.set("phase1-"+key, value)
 		}
 	}
 	if text, ok = wpaString(b.values["phase2"]); !ok {
