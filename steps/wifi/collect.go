@@ -35,7 +35,7 @@ type found struct {
 	listed []string
 	// configured is what the sources say of each interface that they say something of.
 	configured map[string]link
-	// parents are the interfaces of NetworkManager's connections by uuid; plain are those that are like none.
+	// parents are the interfaces of NetworkManager's connections by uuid.
 	parents map[string]string
 	// ethernets is how many Ethernet interfaces the sources name, for a root that isn't running.
 	ethernets int

@@ -65,7 +65,7 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	for _, w := range f.warnings {
 		p.Warn(w)
 	}
-	if err := leftBehind(v.Device, &p); err != nil || len(p.Blocked) > 0 {
+	if err := leftBehind(v, &p); err != nil || len(p.Blocked) > 0 {
 		return p, err
 	}
 	dir := path.Join(v.WorkDir, Dir)

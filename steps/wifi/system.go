@@ -8,6 +8,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
+	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -91,7 +92,8 @@ func hosts(names []string) []string {
 // leftBehind warns of what has no place in the new system, or none that could be filled without a guess: proxies, which
 // balenaOS takes from system-proxy/redsocks.conf (E31), where they are of another kind; certificate authorities, because
 // balenaRootCA speaks for the API and for nothing else.
-func leftBehind(r host.Reader, p *steps.Plan) error {
+func leftBehind(v steps.View, p *steps.Plan) error {
+	r := v.Device
 	for _, name := range []string{"/etc/environment", "/etc/profile.d/proxy.sh"} {
 		data, problem, err := read(r, name)
 		if err != nil {
@@ -103,10 +105,20 @@ func leftBehind(r host.Reader, p *steps.Plan) error {
 	}
 	const dir = "/usr/local/share/ca-certificates"
 	certs, _, err := readAll(r, dir, func(name string) bool { return path.Ext(name) == ".crt" })
-	if len(certs) > 0 {
+	if len(certs) > 0 && !hasRootCA(v) {
 		p.Warn("the old system trusts certificates of its own (" + path.Join(dir, sortedNames(certs)[0]) + "), which do not go along: if balena's API needs one, set balenaRootCA in config.json")
 	}
 	return err
+}
+
+// hasRootCA says whether the operator thought of the API's certificate authority.
+func hasRootCA(v steps.View) bool {
+	data, problem, err := read(v.Files, v.Config.Balena.ConfigJSON)
+	if err != nil || problem != "" {
+		return false
+	}
+	c, err := configjson.Parse(data)
+	return err == nil && c.Text("balenaRootCA") != ""
 }
 
 // setsProxy looks for http_proxy=… with something after it.

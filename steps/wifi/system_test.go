@@ -50,6 +50,8 @@ func TestLeftBehind(t *testing.T) {
 		"/usr/local/share/ca-certificates/plant.crt": "canary",
 	})
 	expectWarned(t, converge(t, h, document(nil)), "proxy (/etc/environment)", "plant.crt")
+	h.Put("/c.json", `{"balenaRootCA":"canary"}`)
+	expectWarned(t, converge(t, h, document(func(c *schema.Config) { c.Balena.ConfigJSON = "/c.json" })), "proxy (/etc/environment)")
 	h = hosttest.New(t, map[string]string{nmHome: nm("home", "canary-key"), "/etc/environment": "http_proxy=\nno_proxy=x\n", "/c.json": `{"wifiSsid":"a","wifiKey":"canary-k"}`})
 	expectWarned(t, converge(t, h, document(func(c *schema.Config) { c.Balena.ConfigJSON = "/c.json" })), "network.from_config_json")
 }
