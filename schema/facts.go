@@ -170,19 +170,42 @@ type ExtraFile struct {
 	SHA256 string `json:"sha256"`
 }
 
-// NetworkFacts lists the connection files that go along; they hold keys and lie 0600 in the work dir.
+// NetworkFacts lists the connection files that go along; they hold keys and lie 0600 in the work dir. Link is nil where
+// no default route says what is in use, System nil where the old system has nothing for config.json.
 type NetworkFacts struct {
 	Dir         string       `json:"dir"`
 	Connections []Connection `json:"connections"`
+	Link        *LinkFacts   `json:"link,omitempty"`
+	System      *SystemFacts `json:"system,omitempty"`
 }
 
-// Connection is one NetworkManager keyfile of the new system. Source says where it was found.
+// Connection is one NetworkManager keyfile of the new system. Source says where it was found, Interface which one it was
+// for there, Method how it comes by its IPv4 addresses, Covers whether it carries the link now in use.
 type Connection struct {
-	File     string `json:"file"`
-	SSID     string `json:"ssid"`
-	Security string `json:"security"`
-	Source   string `json:"source"`
-	SHA256   string `json:"sha256"`
+	File      string `json:"file"`
+	SSID      string `json:"ssid"`
+	Security  string `json:"security"`
+	Source    string `json:"source"`
+	SHA256    string `json:"sha256"`
+	Kind      string `json:"kind,omitempty"`
+	Interface string `json:"interface,omitempty"`
+	Method    string `json:"method,omitempty"`
+	Covers    bool   `json:"covers,omitempty"`
+}
+
+// LinkFacts is the link by which the device is reached now: the one with the default route. CoveredBy is the connection
+// file that carries it, or says why none is needed; empty when it is not carried.
+type LinkFacts struct {
+	Interface string   `json:"interface"`
+	Kind      string   `json:"kind"`
+	Addresses []string `json:"addresses"`
+	CoveredBy string   `json:"covered_by"`
+}
+
+// SystemFacts is what the old system has that belongs into config.json where that has nothing of its own (E2).
+type SystemFacts struct {
+	NTPServers []string `json:"ntp_servers"`
+	DNSServers []string `json:"dns_servers"`
 }
 
 // BackupFacts is the archive of volumes; Path is empty when there is none. Items are those of the definition, in the

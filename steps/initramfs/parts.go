@@ -173,26 +173,28 @@ func (p *parts) addFiles(v steps.View) error {
 	return nil
 }
 
-// configFor is config.json as the new system gets it: the operator's, with the host name of the old system if it has
-// none of its own (P14).
+// configFor is config.json as the new system gets it: the operator's, with what the old system has where that has none of
+// its own (P14, E2), and without the Wi-Fi key that a connection file holds (E5).
 func configFor(v steps.View) ([]byte, error) {
 	data, err := v.Files.ReadFile(v.Config.Balena.ConfigJSON)
 	if err != nil {
 		return nil, err
 	}
-	name, err := v.Device.ReadFile("/etc/hostname")
-	hostname := strings.TrimSpace(string(name))
-	if err != nil || !v.Config.Network.KeepHostname || hostname == "" || hostname == "localhost" {
-		return data, nil //nolint:nilerr // a system without a name has none to keep
+	kept := configjson.Kept{WifiMoved: v.Config.Network.FromConfigJSON}
+	if name, err := v.Device.ReadFile("/etc/hostname"); err == nil && v.Config.Network.KeepHostname {
+		kept.Hostname = strings.TrimSpace(string(name)) // a system without a name has none to keep
+	}
+	if s := v.Facts.Network.System; s != nil {
+		kept.NTPServers, kept.DNSServers = s.NTPServers, s.DNSServers
 	}
 	c, err := configjson.Parse(data)
 	if err != nil {
 		return nil, err
 	}
-	if c.Text("hostname") != "" {
-		return data, nil
+	if changed, ok, err := c.Keep(kept); ok || err != nil {
+		return changed, err
 	}
-	return c.With("hostname", hostname)
+	return data, nil
 }
 
 // carry adds a file to the archive.

@@ -14,12 +14,8 @@ import (
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
-const (
-	wpaDir = "/etc/wpa_supplicant"
-	nmDir  = "/etc/NetworkManager/system-connections"
-	// maxFile is the largest file taken for a connection or a list of them, in bytes.
-	maxFile = 1 << 20
-)
+// maxFile is the largest file taken for a connection or a list of them, in bytes.
+const maxFile = 1 << 20
 
 // The values of network.wifi (S17, P17).
 const (
@@ -28,20 +24,24 @@ const (
 	none   = "none"
 )
 
-// own is a connection file the caller gave.
-type own struct {
-	network
-
-	file *keyfile
-}
-
 // found is everything the sources hold. Networks are in the order in which they are preferred.
 type found struct {
 	own      []own
-	networks []network
+	networks []network // Wi-Fi
+	others   []network // everything else
 	refused  []refusal
+	warnings []string
 	// listed are the SSIDs asked for, nil when every network is.
 	listed []string
+	// configured is what the sources say of each interface that they say something of.
+	configured map[string]link
+	// parents are the interfaces of NetworkManager's connections by uuid.
+	parents map[string]string
+	// ethernets is how many Ethernet interfaces the sources name, for a root that isn't running.
+	ethernets int
+	// joinable are all the Wi-Fi networks that the old system joins, whether or not they go along.
+	joinable []network
+	system   system
 }
 
 // wants says whether an SSID is listed, as it is or as it is shown.
@@ -49,10 +49,9 @@ func (f found) wants(ssid string) bool {
 	return slices.Contains(f.listed, ssid) || slices.Contains(f.listed, display(ssid))
 }
 
-// collect reads every source. NetworkManager goes before wpa_supplicant, because its files hold more (P31), but both
-// are read (S76). What is wrong with the caller's own files blocks.
-func collect(v steps.View, p *steps.Plan) (found, error) {
-	var f found
+// collect reads every source. What is wrong with the caller's own files blocks.
+func collect(v steps.View, m machine, p *steps.Plan) (found, error) {
+	f := found{configured: map[string]link{}, parents: map[string]string{}}
 	c := v.Config.Network
 	for _, name := range c.Files {
 		if err := f.addOwn(v.Files, name, p); err != nil {
@@ -63,71 +62,118 @@ func collect(v steps.View, p *steps.Plan) (found, error) {
 		if err := f.addConfigJSON(v.Files, v.Config.Balena.ConfigJSON, p); err != nil {
 			return f, err
 		}
-	}
-	if err := f.list(v.Files, c, p); err != nil || c.Wifi == none {
+	} else if err := f.noteConfigJSON(v.Files, v.Config.Balena.ConfigJSON); err != nil {
 		return f, err
 	}
-	if err := f.addDir(v.Device, nmDir, nmFile); err != nil {
+	if err := f.list(v.Files, c, p); err != nil {
 		return f, err
 	}
-	return f, f.addDir(v.Device, wpaDir, wpaFile)
-}
-
-// addOwn takes a connection file of the caller's as it is (S81).
-func (f *found) addOwn(r host.Reader, name string, p *steps.Plan) error {
-	const check, want, remedy = "network.files", "a connection file of NetworkManager", "correct it, or take it out of network.files"
-	data, problem, err := read(r, name)
+	given := len(f.networks)
+	all, err := sources(v.Device, f.parents)
 	if err != nil {
-		return err
+		return f, err
 	}
-	if problem != "" {
-		p.Block(check, name+", which "+problem, want, remedy)
-		return nil
+	var links []link
+	for _, h := range all {
+		f.sort(h)
+		links = append(links, h.links...)
 	}
-	k, err := parseKeyfile(data, name)
-	if err != nil {
-		p.Block(check, err.Error(), want, remedy)
-		return nil
-	}
-	if k.get("connection", "type") == "" {
-		p.Block(check, name+", which has no type in a section [connection]", want, remedy)
-		return nil
-	}
-	o := own{network{source: name}, k}
-	if isWifi(k) {
-		n, reason := nmAccess(k, name)
-		if n.ssid == "" || reason != "" && (n.security == psk || n.security == sae || n.security == "") {
-			p.Block(check, name+", which "+reason, want, remedy)
-			return nil
+	f.assign(links, m)
+	ethernets := map[string]bool{}
+	for _, n := range f.others {
+		if n.kind == ethernetKind {
+			ethernets[n.iface] = true
 		}
-		o.network = n
 	}
-	f.own = append(f.own, o)
+	f.ethernets = len(ethernets)
+	f.joinable = slices.Clone(f.networks[given:])
+	f.filter(c, given)
+	for k := range f.others {
+		if reason := f.fit(&f.others[k], m); reason != "" {
+			f.refused = append(f.refused, refusal{source: f.others[k].source, iface: f.others[k].iface, reason: reason})
+			f.others[k].kind = otherKind
+		}
+	}
+	f.others = slices.DeleteFunc(f.others, func(n network) bool { return n.kind == otherKind })
+	if f.system, err = readSystem(v.Device); err != nil {
+		return f, err
+	}
+	return f, f.takeCerts(v.Device)
+}
+
+// sort takes in what a source holds: its Wi-Fi by priority.
+func (f *found) sort(h harvest) {
+	slices.SortStableFunc(h.networks, func(a, b network) int { return cmp.Compare(b.priority, a.priority) })
+	for _, n := range h.networks {
+		if n.kindName() == wifiKind {
+			f.networks = append(f.networks, n)
+		} else {
+			f.others = append(f.others, n)
+		}
+	}
+	f.refused, f.warnings = append(f.refused, h.refused...), append(f.warnings, h.warnings...)
+}
+
+// filter leaves the Wi-Fi networks of the old system that are asked for (S17, S78); what the caller gave stays.
+func (f *found) filter(c schema.NetworkConfig, given int) {
+	kept := slices.Clone(f.networks[:given])
+	for _, n := range f.networks[given:] {
+		if c.Wifi == all || c.Wifi == listed && f.wants(n.ssid) {
+			kept = append(kept, n)
+		}
+	}
+	f.networks = kept
+}
+
+// takeCerts reads the certificates of every connection that names some.
+func (f *found) takeCerts(r host.Reader) error {
+	for _, list := range []*[]network{&f.networks, &f.others} {
+		var kept []network
+		for _, n := range *list {
+			reason, err := n.takeCerts(r)
+			if err != nil {
+				return err
+			}
+			if reason != "" {
+				f.refused = append(f.refused, refusal{ssid: n.ssid, source: n.source, iface: n.iface, reason: reason, uuid: n.uuid})
+				continue
+			}
+			kept = append(kept, n)
+		}
+		*list = kept
+	}
 	return nil
 }
 
-// addConfigJSON takes the network of config.json (S77).
-func (f *found) addConfigJSON(r host.Reader, name string, p *steps.Plan) error {
-	const check, remedy = "network.from_config_json", "correct config.json, or set network.from_config_json to false"
-	if name == "" {
-		p.Block(check, "no balena.config_json", "the path of config.json", "set balena.config_json")
-		return nil
+// takeCerts puts the certificates into the connection.
+func (n *network) takeCerts(r host.Reader) (reason string, err error) {
+	base := path.Dir(n.source)
+	if n.file == nil {
+		if n.eap == nil {
+			return "", nil
+		}
+		e := *n.eap
+		n.eap = &e
+		return n.eap.take(r, base)
 	}
-	data, problem, err := read(r, name)
-	if err != nil {
-		return err
+	for _, key := range nmCertKeys {
+		name := nmCert(n.file, key)
+		if name == "" {
+			continue
+		}
+		if !path.IsAbs(name) {
+			name = path.Join(base, name)
+		}
+		data, problem, err := read(r, name)
+		if err != nil {
+			return "", err
+		}
+		if problem != "" {
+			return fmt.Sprintf("needs %s (%s), which %s", name, key, problem), nil
+		}
+		n.file = n.file.with("802-1x", key, blob(data))
 	}
-	if problem != "" {
-		p.Block(check, name+", which "+problem, "wifiSsid and wifiKey in it", remedy)
-		return nil
-	}
-	n, got := parseConfigJSON(data, name)
-	if got != "" {
-		p.Block(check, got+" in "+name, "wifiSsid and wifiKey, which is empty for an open network", remedy)
-		return nil
-	}
-	f.networks = append(f.networks, n)
-	return nil
+	return "", nil
 }
 
 // list reads which SSIDs are asked for: network.ssids and, one a line, network.ssid_file (S78, F3).
@@ -159,72 +205,6 @@ func (f *found) list(r host.Reader, c schema.NetworkConfig, p *steps.Plan) error
 			"name SSIDs in network.ssids or network.ssid_file, or set network.wifi to all or none")
 	}
 	return nil
-}
-
-// parser reads one file of a directory; nil of both is a file that is none of its business.
-type parser func(data []byte, source string) ([]network, []refusal)
-
-// addDir reads the files of a directory of the device that a parser is for.
-func (f *found) addDir(r host.Reader, dir string, choose func(name string) parser) error {
-	entries, err := r.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("look for Wi-Fi networks: %w", err)
-	}
-	var took []network
-	for _, e := range entries {
-		parse := choose(e.Name())
-		if parse == nil || e.IsDir() {
-			continue
-		}
-		source := path.Join(dir, e.Name())
-		data, problem, err := read(r, source)
-		if err != nil {
-			return err
-		}
-		if problem != "" {
-			f.refused = append(f.refused, refusal{"", source, problem})
-			continue
-		}
-		networks, refused := parse(data, source)
-		took, f.refused = append(took, networks...), append(f.refused, refused...)
-	}
-	if f.listed != nil {
-		took = slices.DeleteFunc(took, func(n network) bool { return !f.wants(n.ssid) })
-	}
-	slices.SortStableFunc(took, func(a, b network) int { return cmp.Compare(b.priority, a.priority) })
-	f.networks = append(f.networks, took...)
-	return nil
-}
-
-func wpaFile(name string) parser {
-	if name == "wpa_supplicant.conf" || strings.HasPrefix(name, "wpa_supplicant-") && strings.HasSuffix(name, ".conf") {
-		return parseWPA
-	}
-	return nil
-}
-
-func nmFile(name string) parser {
-	if ignored(name) {
-		return nil
-	}
-	return parseNM
-}
-
-// parseNM reads a connection file; connections that are not Wi-Fi are none of its business.
-func parseNM(data []byte, source string) ([]network, []refusal) {
-	k, err := parseKeyfile(data, source)
-	if err != nil {
-		reason := strings.TrimPrefix(err.Error(), source+":")
-		return nil, []refusal{{"", source, "can't be read (line " + reason + ")"}}
-	}
-	if !isWifi(k) {
-		return nil, nil
-	}
-	n, reason := nmNetwork(k, source)
-	if reason != "" {
-		return nil, []refusal{{n.ssid, source, reason}}
-	}
-	return []network{n}, nil
 }
 
 // read reads a small file. What is wrong with the file itself is a problem, in words that go on from "it" or "which".

@@ -2,6 +2,7 @@ package wifi
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -22,13 +23,15 @@ type keyLine struct {
 	value   string
 }
 
-// sectionName gives the two sections that NetworkManager knows under two names their short one.
+// sectionName gives the sections that NetworkManager knows under two names their short one.
 func sectionName(s string) string {
 	switch s {
 	case "802-11-wireless":
 		return "wifi"
 	case "802-11-wireless-security":
 		return "wifi-security"
+	case "802-3-ethernet":
+		return "ethernet"
 	}
 	return s
 }
@@ -119,6 +122,16 @@ func (k *keyfile) with(section, key, value string) *keyfile {
 			out.lines = append(out.lines, keyLine{text: key + "=" + value, section: section, key: key, value: value})
 		}
 	}
+	return out
+}
+
+// withSection returns the file with a section, added at its end where there is none.
+func (k *keyfile) withSection(name string) *keyfile {
+	if k.has(name) {
+		return k
+	}
+	out := &keyfile{lines: slices.Clone(k.lines)}
+	out.lines = append(out.lines, keyLine{}, keyLine{text: "[" + name + "]", section: name, header: true})
 	return out
 }
 

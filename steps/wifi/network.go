@@ -12,26 +12,66 @@ import (
 // The kinds of security that go along, in the words of NetworkManager's key-mgmt (nm-settings-keyfile(5)); an open
 // network has none.
 const (
-	open = "none"
-	psk  = "wpa-psk"
-	sae  = "sae"
-	owe  = "owe"
+	open   = "none"
+	psk    = "wpa-psk"
+	sae    = "sae"
+	owe    = "owe"
+	wpaEAP = "wpa-eap"
+	suiteB = "wpa-eap-suite-b-192"
+	dot1x  = "802.1x" // of Ethernet
 )
+
+// The kinds of connections, which are NetworkManager's types.
+const (
+	wifiKind     = "wifi"
+	ethernetKind = "ethernet"
+	vlanKind     = "vlan"
+	gsmKind      = "gsm"
+)
+
+// maxVLAN is the largest id of a VLAN (IEEE 802.1Q).
+const maxVLAN = 4094
 
 // maxSSID is the length of the longest SSID in bytes (IEEE 802.11, 9.4.2.2).
 const maxSSID = 32
 
-// network is one Wi-Fi network the old system can join. The SSID is bytes, not text.
+// network is one way in which the old system reaches a network: a Wi-Fi network, or an interface whose configuration
+// is not what balenaOS does on its own. The SSID is bytes, not text.
 type network struct {
+	kind     string // "" is Wi-Fi
 	ssid     string
 	security string
 	// key is a passphrase, or the 64 hex digits of the key made from it; empty for open and owe.
 	key      string
+	eap      *eap
 	hidden   bool
 	priority int
 	source   string
 	// file is the connection as NetworkManager had it, nil where it must be written anew.
 	file *keyfile
+	// iface is the interface it was for in the old system, "" for any; mac picks it in the new one.
+	iface string
+	mac   string
+	// bind is the interface's name where nothing better picks it.
+	bind string
+	// uuid is the one NetworkManager knew it by.
+	uuid string
+	ip   *addressing // nil: not known here
+	vlan vlan
+	gsm  map[string]string
+}
+
+// vlan is an 802.1Q tag on top of another interface.
+type vlan struct {
+	id     int
+	parent string
+}
+
+func (n network) kindName() string {
+	if n.kind == "" {
+		return wifiKind
+	}
+	return n.kind
 }
 
 // refusal is a network, or what looks like one, that can't go along. The reason reads on from "it" and holds no
@@ -40,6 +80,12 @@ type refusal struct {
 	ssid   string
 	source string
 	reason string
+	// iface is the interface it was for, "" for any or none in particular.
+	iface string
+	// off is a network that the old system does not join by itself, so that it is not the one in use.
+	off bool
+	// uuid is the one NetworkManager knew it by.
+	uuid string
 }
 
 // String is the refusal as a warning.
@@ -98,7 +144,7 @@ func sameKey(a, b network) bool {
 	if a.security != b.security {
 		return false
 	}
-	return a.key == b.key || a.security == psk && raw(a) == raw(b)
+	return a.key == b.key && a.eap.same(b.eap) || a.security == psk && raw(a) == raw(b)
 }
 
 func raw(n network) string {

@@ -11,31 +11,77 @@ func isWifi(k *keyfile) bool {
 	return t == "wifi" || t == "802-11-wireless"
 }
 
+// parseNM reads a connection file of NetworkManager.
+func parseNM(data []byte, source string) ([]network, []refusal) {
+	k, err := parseKeyfile(data, source)
+	if err != nil {
+		reason := strings.TrimPrefix(err.Error(), source+":")
+		return nil, []refusal{{source: source, reason: "can't be read (line " + reason + ")"}}
+	}
+	var n network
+	var reason string
+	if isWifi(k) {
+		n, reason = nmNetwork(k, source)
+	} else {
+		n, reason = nmWired(k, source)
+	}
+	n.uuid = k.get("connection", "uuid")
+	off := isFalse(k.get("connection", "autoconnect"))
+	switch {
+	case reason != "":
+		return nil, []refusal{{ssid: n.ssid, source: source, reason: reason, iface: n.iface, off: off, uuid: n.uuid}}
+	case n.file == nil:
+		return nil, nil
+	}
+	return []network{n}, nil
+}
+
 // nmNetwork makes a network of a Wi-Fi connection of NetworkManager, or says why it can't go along. The file is kept
 // whole but for what belongs to the old system (P32, P33).
 func nmNetwork(k *keyfile, source string) (network, string) {
 	n, reason := nmAccess(k, source)
+	n.iface, n.ip = k.get("connection", "interface-name"), nmAddressing(k)
 	if reason != "" {
 		return n, reason
 	}
 	// A line that can't be read as a number is 0 to NetworkManager too.
 	n.priority, _ = strconv.Atoi(k.get("connection", "autoconnect-priority"))
 	n.hidden = isTrue(k.get("wifi", "hidden"))
-	mode := k.get("wifi", "mode")
-	_, port := firstOf(k, "connection", "controller", "master")
-	switch {
-	case mode != "" && mode != "infrastructure":
+	if mode := k.get("wifi", "mode"); mode != "" && mode != "infrastructure" {
 		return n, "is not a network to join (mode=" + mode + ")"
-	case isFalse(k.get("connection", "autoconnect")):
-		return n, "is not joined without being told to there (autoconnect=false)"
-	case port:
-		return n, "is a part of another connection (controller)"
 	}
-	// secondaries are VPNs that stay behind; an interface may have another name there; permissions name users of the
-	// old system; a key that was left to an agent but is in the file would not be looked at.
-	n.file = k.without("connection", "uuid", "interface-name", "permissions", "timestamp", "secondaries").
-		without("match", "interface-name").without("wifi-security", "psk-flags")
+	if reason := nmUsable(k); reason != "" {
+		return n, reason
+	}
+	n.file = nmOwn(k).without("connection", "interface-name").without("match", "interface-name").without("wifi-security", "psk-flags")
 	return n, ""
+}
+
+// nmUsable says why a connection would not come up by itself.
+func nmUsable(k *keyfile) (reason string) {
+	if isFalse(k.get("connection", "autoconnect")) {
+		return "is not joined without being told to there (autoconnect=false)"
+	}
+	if _, port := firstOf(k, "connection", "controller", "master"); port {
+		return "is a part of another connection (controller)"
+	}
+	return ""
+}
+
+// nmOwn leaves out what belongs to the old system: permissions name its users, secondaries are VPNs that stay behind,
+// and a password that was left to an agent but is in the file would not be looked at.
+func nmOwn(k *keyfile) *keyfile {
+	return k.without("connection", "uuid", "permissions", "timestamp", "secondaries").
+		without("802-1x", "password-flags", "private-key-password-flags").with8021xFlags(k)
+}
+
+// with8021xFlags puts back that a private key has no password, which is no secret that an agent has.
+func (k *keyfile) with8021xFlags(before *keyfile) *keyfile {
+	const notRequired = "4"
+	if before.get("802-1x", "private-key-password-flags") == notRequired {
+		return k.with("802-1x", "private-key-password-flags", notRequired)
+	}
+	return k
 }
 
 // nmAccess reads SSID and security, which every Wi-Fi connection has.
@@ -58,10 +104,12 @@ func nmAccess(k *keyfile, source string) (network, string) {
 		return n, reason
 	case owe:
 		return n, ""
+	case wpaEAP, suiteB:
+		return n, nmEAP(k)
 	case "none":
 		return n, reasonWEP
-	case "wpa-eap", "wpa-eap-suite-b-192", "ieee8021x":
-		return n, reasonEAP
+	case "ieee8021x":
+		return n, reasonDyn
 	case "":
 		return n, "has a security section without key-mgmt"
 	}
@@ -74,7 +122,7 @@ func nmKey(k *keyfile, security string) (key, reason string) {
 		if flags := k.get("wifi-security", "psk-flags"); flags != "" && flags != "0" {
 			return "", "has its key in a user's keyring, not in the file (psk-flags=" + flags + ")"
 		}
-		return "", "has no key there"
+		return "", reasonNo
 	}
 	key, ok = unescape(value)
 	if !ok || key == "" || security == psk && !isPassphrase(key) && !isRawKey(key) {

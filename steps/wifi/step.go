@@ -38,6 +38,8 @@ type entry struct {
 
 	name string
 	data []byte
+	// given is a file of the caller's; covers one that carries the link in use.
+	given, covers bool
 }
 
 // Plan implements steps.Step.
@@ -47,16 +49,24 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	if err := ctx.Err(); err != nil {
 		return p, err
 	}
-	f, err := collect(v, &p)
+	m, err := look(v.Device)
 	if err != nil {
 		return p, err
 	}
-	entries := files(f.own, choose(f, v.Config.Network, &p), v.Config.Network.FirstIndex)
-	if len(entries) == 0 && len(p.Blocked) == 0 {
-		noNetwork(v.Config.Network.Require, &p)
+	f, err := collect(v, m, &p)
+	if err != nil {
+		return p, err
 	}
-	if len(p.Blocked) > 0 {
-		return p, nil
+	entries := f.displaced(v.Device, m, f.files(choose(f, v.Config.Network, &p), v.Config.Network.FirstIndex))
+	link, err := f.judge(v, m, entries, &p)
+	if err != nil {
+		return p, err
+	}
+	for _, w := range f.warnings {
+		p.Warn(w)
+	}
+	if err := leftBehind(v, &p); err != nil || len(p.Blocked) > 0 {
+		return p, err
 	}
 	dir := path.Join(v.WorkDir, Dir)
 	if err := compare(v.Files, dir, entries, &p); err != nil {
@@ -64,8 +74,36 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	}
 	if len(p.Changes) == 0 {
 		p.Facts.Network = facts(dir, entries)
+		p.Facts.Network.Link = link
+		p.Facts.Network.System = f.system.facts()
 	}
 	return p, nil
+}
+
+// judge says whether the device will be reached again. Of a root that isn't running the link in use is not known.
+func (f *found) judge(v steps.View, m machine, entries []entry, p *steps.Plan) (*schema.LinkFacts, error) {
+	c := v.Config.Network
+	if m.uses == "" {
+		if len(entries) == 0 && len(p.Blocked) == 0 {
+			noNetwork(c.Require, p)
+		} else if m.live {
+			p.Warn("there is no default route now: which link the new system needs is not known")
+		}
+		return nil, nil
+	}
+	q, err := f.prove(v.Device, m, entries, c)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Blocked) == 0 {
+		q.report(c.Require, p)
+	}
+	i, _ := m.find(m.uses)
+	link := &schema.LinkFacts{Interface: i.name, Kind: i.kind, Addresses: []string{}, CoveredBy: q.by}
+	for _, a := range i.addrs {
+		link.Addresses = append(link.Addresses, a.String())
+	}
+	return link, nil
 }
 
 // noNetwork is S82.
@@ -78,38 +116,53 @@ func noNetwork(require bool, p *steps.Plan) {
 		"name a connection file in network.files, or, if the device is on Ethernet with DHCP, set network.require=false")
 }
 
-// files gives every connection its number and its content: the caller's files in their order, then the networks.
-// Two connections never share a name, an id or a uuid, for then NetworkManager would load one of them only (P33).
-func files(given []own, networks []network, first int) []entry {
+// files gives every connection its number and its content: the caller's files in their order, then the networks, then
+// what is no Wi-Fi, which counts by itself. Two connections never share a name, an id or a uuid, for then NetworkManager
+// would load one of them only (P33).
+func (f *found) files(networks []network, first int) []entry {
 	var out []entry
-	taken := map[string]bool{}
-	for i := range len(given) + len(networks) {
-		name := fmt.Sprintf("resin-wifi-%02d", first+i)
-		taken[name] = true
-		e := entry{name: name}
-		if i >= len(given) {
-			e.network = networks[i-len(given)]
-			e.data = render(e.network, name)
-		}
+	next, taken := map[string]int{}, map[string]bool{}
+	add := func(n network, prefix string) {
+		e := entry{network: n, name: fmt.Sprintf("%s-%02d", prefix, first+next[prefix])}
+		next[prefix]++
+		taken[e.name] = true
 		out = append(out, e)
 	}
-	for i, o := range given {
-		k := o.file
-		if uuid := k.get("connection", "uuid"); uuid != "" {
-			if taken[uuid] {
-				k = k.without("connection", "uuid")
-			}
-			taken[uuid] = true
+	for _, o := range f.own {
+		add(o.network, "resin-wifi")
+	}
+	for _, n := range networks {
+		add(n, "resin-wifi")
+	}
+	for _, n := range f.others {
+		add(n, "resin-"+n.kind)
+	}
+	for i := range out {
+		if i >= len(f.own) {
+			out[i].data = render(out[i].network, out[i].name)
+			continue
 		}
-		if id := k.get("connection", "id"); id != "" {
-			if taken[id] {
-				k = k.with("connection", "id", out[i].name)
-			}
-			taken[id] = true
-		}
-		out[i].network, out[i].data = o.network, k.bytes()
+		out[i].given = true
+		out[i].data = distinct(f.own[i].file, out[i].name, taken).bytes()
 	}
 	return out
+}
+
+// distinct gives a caller's file another id or uuid where its own is taken.
+func distinct(k *keyfile, name string, taken map[string]bool) *keyfile {
+	if uuid := k.get("connection", "uuid"); uuid != "" {
+		if taken[uuid] {
+			k = k.without("connection", "uuid")
+		}
+		taken[uuid] = true
+	}
+	if id := k.get("connection", "id"); id != "" {
+		if taken[id] {
+			k = k.with("connection", "id", name)
+		}
+		taken[id] = true
+	}
+	return k
 }
 
 // compare plans what makes the directory hold exactly the entries.
@@ -164,6 +217,7 @@ func facts(dir string, entries []entry) *schema.NetworkFacts {
 		sum := sha256.Sum256(e.data)
 		c := schema.Connection{
 			File: e.name, Security: e.security, Source: e.source, SHA256: hex.EncodeToString(sum[:]),
+			Kind: e.kindName(), Interface: e.iface, Method: e.method(), Covers: e.covers,
 		}
 		if e.ssid != "" {
 			c.SSID = display(e.ssid)
@@ -171,4 +225,12 @@ func facts(dir string, entries []entry) *schema.NetworkFacts {
 		out.Connections = append(out.Connections, c)
 	}
 	return out
+}
+
+// method is how the connection comes by its IPv4 addresses, in NetworkManager's words.
+func (e entry) method() string {
+	if e.ip == nil || e.ip.v4.method == "" {
+		return auto
+	}
+	return e.ip.v4.method
 }

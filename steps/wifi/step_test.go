@@ -195,7 +195,7 @@ func TestListed(t *testing.T) {
 	})
 	t.Run("refused", func(t *testing.T) {
 		res := converge(t, hosttest.New(t, files), listed(func(c *schema.NetworkConfig) { c.SSIDs = []string{"home", "work"} }))
-		expectBlocked(t, res, "network.ssids", `"work", which uses 802.1X`)
+		expectBlocked(t, res, "network.ssids", `"work", which has no private key`)
 	})
 	t.Run("empty list", func(t *testing.T) {
 		res := converge(t, hosttest.New(t, files), listed(func(*schema.NetworkConfig) {}))
@@ -239,7 +239,7 @@ func TestOwnFiles(t *testing.T) {
 	files := map[string]string{
 		"/own/one": nm("one", "canary-one-key"), "/own/two": strings.Replace(nm("two", "canary-two-key"), "id=two", "id=one", 1),
 		"/own/taken": "[connection]\nid=resin-wifi-03\ntype=gsm\n", "/own/agent": strings.Replace(nm("x", ""), "psk=", "psk-flags=1", 1),
-		"/own/junk": "canary\n", "/own/typeless": "[connection]\nid=x\n", "/own/eap": "[connection]\ntype=wifi\n[wifi]\nssid=e\n[wifi-security]\nkey-mgmt=wpa-eap\n",
+		"/own/junk": "canary\n", "/own/typeless": "[connection]\nid=x\n", "/own/eap": "[connection]\ntype=wifi\n[wifi]\nssid=e\n[wifi-security]\nkey-mgmt=wpa-eap\n[802-1x]\neap=peap;\nidentity=u\npassword=canary-e\nca-cert=ca.crt\n", "/own/ca.crt": "canary-certificate",
 		"/own/sub/file": "", wpaConf: wpa("one", key("canary-other")),
 	}
 	run := func(t *testing.T, names ...string) (*hosttest.Host, *schema.Result) {

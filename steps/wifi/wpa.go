@@ -3,6 +3,7 @@ package wifi
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,6 +12,7 @@ import (
 type wpaBlock struct {
 	source string
 	values map[string]string
+	blobs  map[string]string // the file's, in base64
 	broken string
 }
 
@@ -21,7 +23,8 @@ func parseWPA(data []byte, source string) ([]network, []refusal) {
 	for _, b := range wpaBlocks(data, source) {
 		n, reason := b.network()
 		if reason != "" {
-			refused = append(refused, refusal{n.ssid, b.source, reason})
+			off := b.broken == "" && (!zero(b.values["disabled"]) || !zero(b.values["mode"]))
+			refused = append(refused, refusal{ssid: n.ssid, source: b.source, reason: reason, off: off})
 			continue
 		}
 		networks = append(networks, n)
@@ -29,26 +32,31 @@ func parseWPA(data []byte, source string) ([]network, []refusal) {
 	return networks, refused
 }
 
-// wpaBlocks splits the file. Of blocks of other kinds (cred={, blob-base64-…={) the content is passed over, and so are
-// the settings outside of blocks: none of them is needed to join a network.
+// wpaBlocks splits the file. Of blocks of other kinds (cred={) the content is passed over, but for certificates
+// (blob-base64-…={), and so are the settings outside of blocks: none of them is needed to join a network.
 func wpaBlocks(data []byte, source string) []wpaBlock {
 	var out []wpaBlock
 	var in *wpaBlock
-	other := false
+	other, blobs, inBlob := false, map[string]string{}, ""
 	for i, line := range strings.Split(string(data), "\n") {
 		line = wpaLine(line)
 		key, value, pair := strings.Cut(line, "=")
 		switch {
 		case line == "":
 		case line == "}":
-			in, other = nil, false
+			in, other, inBlob = nil, false, ""
+		case inBlob != "":
+			blobs[inBlob] += line
 		case other:
 		case in == nil && pair && strings.TrimSpace(value) == "{":
 			if strings.TrimSpace(key) != "network" {
+				if name, ok := strings.CutPrefix(strings.TrimSpace(key), "blob-base64-"); ok {
+					inBlob = name
+				}
 				other = true
 				continue
 			}
-			out = append(out, wpaBlock{source: fmt.Sprintf("%s:%d", source, i+1), values: map[string]string{}})
+			out = append(out, wpaBlock{source: fmt.Sprintf("%s:%d", source, i+1), values: map[string]string{}, blobs: blobs})
 			in = &out[len(out)-1]
 		case in == nil:
 		case !pair:
@@ -92,6 +100,11 @@ func (b wpaBlock) network() (network, string) {
 	switch {
 	case b.broken != "":
 		return n, b.broken
+	case n.ssid == "" && b.values["eap"] != "" && slices.Contains(strings.Fields(b.values["key_mgmt"]), "IEEE8021X"):
+		var reason string
+		n.kind, n.security = ethernetKind, dot1x
+		n.eap, reason = b.enterprise()
+		return n, reason
 	case n.ssid == "":
 		return n, "has no SSID: it stands for any open network"
 	case !zero(b.values["disabled"]):
@@ -101,9 +114,7 @@ func (b wpaBlock) network() (network, string) {
 	}
 	// wpa_supplicant stops at a priority that is no number; here it is no reason to lose the device.
 	n.priority, _ = strconv.Atoi(b.values["priority"])
-	var reason string
-	n.security, n.key, reason = b.access(n.ssid)
-	return n, reason
+	return n, b.access(&n)
 }
 
 func zero(value string) bool { return value == "" || value == "0" }

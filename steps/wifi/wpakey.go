@@ -12,14 +12,19 @@ var (
 	saeFamily = []string{"SAE", "FT-SAE", "SAE-EXT-KEY", "FT-SAE-EXT-KEY"} //nolint:gochecknoglobals // a table
 )
 
+// eapFamily is joined with 802.1X and wpa-eap.
+var eapFamily = []string{"WPA-EAP", "FT-EAP", "WPA-EAP-SHA256", "WPA-EAP-SUITE-B"} //nolint:gochecknoglobals // a table
+
 const (
-	reasonWEP = "uses WEP, which can't be carried yet"
-	reasonEAP = "uses 802.1X (EAP), which can't be carried yet"
+	suiteB192 = "WPA-EAP-SUITE-B-192"
+	reasonWEP = "uses WEP, which can't be carried: it protects nothing, and balenaOS' wpa_supplicant may be built without it"
+	reasonDyn = "uses 802.1X with dynamic WEP, which can't be carried"
+	reasonNo  = "has no key there"
 )
 
 // access finds out how the network is joined. Where several ways are allowed the one that works with what is there is
 // taken; wpa-psk stands for WPA2 and WPA3 together (nm-settings(5)).
-func (b wpaBlock) access(ssid string) (security, key, reason string) {
+func (b wpaBlock) access(n *network) (reason string) {
 	allowed := strings.Fields(b.values["key_mgmt"])
 	if len(allowed) == 0 {
 		allowed = []string{"WPA-PSK", "WPA-EAP"} // the default of wpa_supplicant.conf(5)
@@ -32,25 +37,43 @@ func (b wpaBlock) access(ssid string) (security, key, reason string) {
 	_, hasEAP := b.values["eap"]
 	switch {
 	case allows(pskFamily...) && hasPSK:
-		key, reason = b.psk(ssid)
-		return psk, key, reason
+		n.security = psk
+		n.key, reason = b.psk(n.ssid)
 	case allows(saeFamily...) && (hasSAE || hasPSK):
-		key, reason = b.saePassword()
-		return sae, key, reason
-	case allows("OWE"):
-		return owe, "", ""
-	case allows("NONE") && b.wep():
-		return "", "", reasonWEP
-	case allows("NONE"):
-		return open, "", ""
-	case hasEAP, !allows(pskFamily...) && !allows(saeFamily...) && strings.Contains(b.values["key_mgmt"], "EAP"):
-		return "", "", reasonEAP
-	case allows(pskFamily...), allows(saeFamily...):
-		return "", "", "has no key there"
-	case allows("IEEE8021X"):
-		return "", "", reasonEAP
+		n.security = sae
+		n.key, reason = b.saePassword()
+	case allows(suiteB192) && hasEAP:
+		n.security = suiteB
+		n.eap, reason = b.enterprise()
+	case allows(eapFamily...) && hasEAP:
+		n.security = wpaEAP
+		n.eap, reason = b.enterprise()
+	default:
+		n.security, reason = b.open(allows)
 	}
-	return "", "", "uses key_mgmt=" + strings.Join(allowed, " ") + ", which can't be carried"
+	if reason != "" {
+		n.security = ""
+	}
+	return reason
+}
+
+// open is a network that is joined without a secret of ours, or a reason why there is none.
+func (b wpaBlock) open(allows func(...string) bool) (security, reason string) {
+	switch {
+	case allows("OWE"):
+		return owe, ""
+	case allows("NONE") && b.wep():
+		return "", reasonWEP
+	case allows("NONE"):
+		return open, ""
+	case allows(pskFamily...), allows(saeFamily...):
+		return "", reasonNo
+	case allows(eapFamily...), allows(suiteB192):
+		return "", "does not say which EAP method it uses"
+	case allows("IEEE8021X"):
+		return "", reasonDyn
+	}
+	return "", "uses key_mgmt=" + b.values["key_mgmt"] + ", which can't be carried"
 }
 
 // wep says whether a static WEP key is set.

@@ -3,10 +3,12 @@ package configjson
 
 import (
 	"bytes"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -70,13 +72,6 @@ func (f *File) Number(name string) int64 {
 	return n
 }
 
-// With returns the file with one member set, as JSON.
-func (f *File) With(name, value string) ([]byte, error) {
-	members := maps.Clone(f.members)
-	members[name] = value
-	return json.MarshalIndent(members, "", "  ")
-}
-
 // DeviceType is the slug of the fleet's device type.
 func (f *File) DeviceType() string { return f.Text("deviceType") }
 
@@ -107,6 +102,12 @@ func (f *File) Check() []schema.Blocked {
 	if api := f.Text("apiEndpoint"); api != "" && !isURL(api) {
 		block("apiEndpoint", "no URL", "an address such as https://api.balena-cloud.com")
 	}
+	for _, name := range []string{"vpnEndpoint", "registryEndpoint"} {
+		if text := f.Text(name); text != "" && !isHost(text) {
+			block(name, "no host name", "a host name alone, such as registry2.balena-cloud.com")
+		}
+	}
+	f.checkOptional(block)
 	f.checkIdentity(block)
 	return out
 }
@@ -115,6 +116,48 @@ func (f *File) Check() []schema.Blocked {
 func isURL(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && u.Hostname() != "" && (u.Scheme == "https" || u.Scheme == "http")
+}
+
+// isHost wants a name, or an address, perhaps with a port, and no scheme or path.
+func isHost(s string) bool {
+	u, err := url.Parse("//" + s)
+	return err == nil && u.Host == s && u.Hostname() != ""
+}
+
+// checkOptional is E2: members that may be missing, but keep the device away when they are wrong.
+func (f *File) checkOptional(block func(member, got, want string)) {
+	for _, name := range []string{"dnsServers", "ntpServers", "hostname", "balenaRootCA"} {
+		if v := f.members[name]; v != nil {
+			if _, ok := v.(string); !ok {
+				block(name, "another type", "a text, or none")
+			}
+		}
+	}
+	if ca := f.Text("balenaRootCA"); ca != "" && !isCertificates(ca) {
+		block("balenaRootCA", "something else", "certificates in PEM, as base64")
+	}
+	if v := f.members["os"]; v != nil {
+		if _, ok := v.(map[string]any); !ok {
+			block("os", "another type", "an object, or none")
+		}
+	}
+}
+
+// isCertificates wants PEM in base64, with certificates that can be read.
+func isCertificates(text string) bool {
+	rest, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return false
+	}
+	var block *pem.Block
+	for n := 0; ; n++ {
+		if block, rest = pem.Decode(rest); block == nil {
+			return n > 0
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return false
+		}
+	}
 }
 
 // checkIdentity is E4: what the device will be, and the key with which it comes.

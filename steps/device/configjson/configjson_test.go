@@ -1,9 +1,17 @@
 package configjson
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-json"
 )
@@ -68,6 +76,16 @@ func TestCheck(t *testing.T) {
 		{"API without a scheme", map[string]any{"apiEndpoint": "api.balena-cloud.com"}, []string{"apiEndpoint"}},
 		{"API by ftp", map[string]any{"apiEndpoint": "ftp://api.balena-cloud.com"}, []string{"apiEndpoint"}},
 		{"API without a host", map[string]any{"apiEndpoint": "https:///v7"}, []string{"apiEndpoint"}},
+		{"VPN with a scheme", map[string]any{"vpnEndpoint": "https://vpn.balena-cloud.com"}, []string{"vpnEndpoint"}},
+		{"registry with a path, VPN with a blank", map[string]any{"vpnEndpoint": "a b", "registryEndpoint": "r.example/v2"}, []string{"vpnEndpoint", "registryEndpoint"}},
+		{"hosts with ports, IPv6", map[string]any{"vpnEndpoint": "[2001:db8::1]:443", "registryEndpoint": "r.example:5000"}, nil},
+		{"servers as texts (E2)", map[string]any{"dnsServers": "null", "ntpServers": "a b", "balenaRootCA": ""}, nil},
+		{"servers as lists (E2)", map[string]any{"dnsServers": []string{"9.9.9.9"}, "ntpServers": 5}, []string{"dnsServers", "ntpServers"}},
+		{"CA (E2)", map[string]any{"balenaRootCA": rootCA(t)}, nil},
+		{"CA that is no base64 (E2)", map[string]any{"balenaRootCA": canary}, []string{"balenaRootCA"}},
+		{"CA that is no certificate (E2)", map[string]any{"balenaRootCA": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCkFBQUEKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo="}, []string{"balenaRootCA"}},
+		{"os of another type", map[string]any{"os": canary}, []string{"os"}},
+		{"keys in another case", map[string]any{"apiKey": nil, "APIKEY": canary}, []string{"apiKey"}},
 		{"all of it missing", map[string]any{
 			"apiEndpoint": nil, "vpnEndpoint": nil, "registryEndpoint": nil, "deltaEndpoint": nil, "deviceType": nil,
 			"applicationId": nil, "vpnPort": nil, "listenPort": nil, "appUpdatePollInterval": nil, "apiKey": nil,
@@ -94,6 +112,21 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: blocked %v, want %v", c.name, got, c.want)
 		}
 	}
+}
+
+// rootCA is balenaRootCA: a certificate in PEM, in base64.
+func rootCA(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 func TestMembers(t *testing.T) {
