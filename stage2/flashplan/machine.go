@@ -2,7 +2,8 @@ package flashplan
 
 const (
 	// kernelShare is what of MemTotal (proc_meminfo(5)) is not available any more when stage 2 starts with nothing else
-	// in memory: the kernel's own, in bytes.
+	// in memory: the kernel's own, in bytes. Measured with Debian 12 on 256 MB: 206 MB, of which 152 are left beside an
+	// archive of 14.
 	kernelShare = 40 << 20
 	// initrdGrowth is how much larger a host's initramfs is unpacked: measured on Debian 12, 30 MB become 126 MB.
 	initrdGrowth = 4.5
