@@ -30,10 +30,20 @@ dbus-daemon --system --nofork --nopidfile 2>/dev/null &
 for _ in $(seq 100); do [ -S /run/dbus/system_bus_socket ] && break; sleep 0.05; done
 NetworkManager --debug --log-level=INFO >/run/log 2>&1 &
 for _ in $(seq 200); do nmcli general status >/dev/null 2>&1 && break; sleep 0.05; done
+# On a busy machine nmcli may give up on the secrets, with a word on standard error and none in its exit code.
+show() {
+	for _ in $(seq 20); do
+		nmcli -t -e no -s connection show uuid "$1" </dev/null >/run/shown 2>/run/said
+		[ -s /run/said ] || break
+		sleep 0.2
+	done
+	cat /run/said >&2
+	cat /run/shown
+}
 nmcli -t -e no -f FILENAME,UUID connection show | while IFS= read -r line; do
 	case $line in /etc/NetworkManager/system-connections/*) ;; *) continue ;; esac
 	echo "@file $(basename "${line%:*}")"
-	nmcli -t -e no -s connection show uuid "${line##*:}" </dev/null
+	show "${line##*:}"
 done
 echo "@log"
 cat /run/log
