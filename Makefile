@@ -62,7 +62,7 @@ $(BIN)/$(LINT):
 
 # Virtual machines, two at a time: real migrations and their failures. lab-all adds the tests of the lab itself.
 lab: setup dist
-	$(GO) test -count=1 -timeout 60m -v -parallel 2 -run 'Migration|ComesBack|NewOS|Mkinitramfs|WaitEnds|Line' ./testdata/lab ./testdata/lab/demo
+	$(GO) test -count=1 -timeout 60m -v -parallel 2 -run '^TestMigration|ComesBack|NewOS|Mkinitramfs|WaitEnds|Firmware|Line' ./testdata/lab ./testdata/lab/demo
 
 lab-all: setup dist
 	BALENA_LAB_ALL=1 $(GO) test -count=1 -timeout 120m -v -parallel 2 ./testdata/lab ./testdata/lab/demo

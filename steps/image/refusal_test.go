@@ -124,7 +124,7 @@ func TestRefusals(t *testing.T) {
 		{"larger than the disk in gzip", pack(t, raw), small, "at most the 8388608 bytes of disk sda"},
 		{"other sectors", raw, native, "sectors of 4096 bytes"},
 		{"no path", raw, func(m *schema.Migration) { m.Config.Image.Path = "" }, "no config.image.path"},
-		{"version", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.Version = "", "6.0" }, "does not choose"},
+		{"version", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.Version = "", "6.0" }, "no device type"},
 		{"path and URL", raw, func(m *schema.Migration) { m.Config.Image.URL = "https://x.org" }, "one of the two"},
 		{"URL without TLS", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.URL = "", "http://x.org/i?canary" }, "http://x.org without a digest"},
 		{"URL with a password", raw, func(m *schema.Migration) { m.Config.Image.Path, m.Config.Image.URL = "", "https://u:canary@x.org/i" }, "user name or password"},

@@ -22,11 +22,7 @@ func TestEFIMigration(t *testing.T) {
 	for _, c := range []struct {
 		suite Suite
 		opt   Options
-		slow  bool // for lab-all
-	}{{BookwormEFI, Options{EFI: true}, false}, {BookwormEFIBoot, Options{EFI: true, NVMe: true}, true}} {
-		if c.slow && os.Getenv("BALENA_LAB_ALL") == "" {
-			continue
-		}
+	}{{BookwormEFI, Options{EFI: true}}, {BookwormEFIBoot, Options{EFI: true, NVMe: true}}} {
 		t.Run(string(c.suite), func(t *testing.T) {
 			t.Parallel()
 			art := build(t, c.suite)
