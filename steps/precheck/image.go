@@ -23,6 +23,8 @@ type image struct {
 	// packed is about what prepare-image makes of it; 0 when nothing is known.
 	packed int64
 	table  string
+	// flasher says that the image to be flashed is inside this one; only prepare-image tells how large it is (E24).
+	flasher bool
 	// trouble says why it can't be used; its status is empty when it can.
 	trouble answer
 }
@@ -37,7 +39,7 @@ func (l *look) readImage() image {
 	i, trouble := l.inspectImage()
 	i.trouble = trouble
 	if f := l.Facts.Image; f != nil {
-		i.raw, i.atLeast, i.packed = f.RawSize, false, f.GzipSize
+		i.raw, i.atLeast, i.packed, i.flasher = f.RawSize, false, f.GzipSize, false
 	}
 	return i
 }
@@ -123,7 +125,11 @@ func inspectRaw(f io.ReaderAt, n int64) (image, error) {
 		return image{}, err
 	}
 	packed, err := estimate(f, n)
-	return image{format: "raw", raw: n, packed: packed, table: table.Kind}, err
+	flasher := isFlasher(table, func(sector []byte, off int64) error {
+		_, err := f.ReadAt(sector, off)
+		return err
+	})
+	return image{format: "raw", raw: n, packed: packed, table: table.Kind, flasher: flasher}, err
 }
 
 // refusal is an image that is no good, with what helps.
@@ -146,6 +152,9 @@ func (l *look) askImage() answer {
 		return i.trouble
 	}
 	got := fmt.Sprintf("%s, %s, %s unpacked", i.format, i.table, i.unpacked())
+	if i.flasher {
+		return pass("%s, a flasher image: prepare-image takes out what is inside, and then its size is known", i.format)
+	}
 	if l.disks.target == nil {
 		return unknown("there is no disk to compare with an image of " + i.unpacked())
 	}
@@ -163,4 +172,6 @@ func (i image) unpacked() string {
 }
 
 // known says whether the figures may be used.
-func (i image) known(f *schema.ImageFacts) bool { return f != nil || i.trouble.status == "" }
+func (i image) known(f *schema.ImageFacts) bool {
+	return f != nil || i.trouble.status == "" && !i.flasher
+}

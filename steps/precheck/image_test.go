@@ -176,3 +176,28 @@ func TestDeviceTypeOverride(t *testing.T) {
 		t.Errorf("warnings %q", res.Warnings)
 	}
 }
+
+// A flasher image counts for what is inside it, and that only prepare-image knows: a disk smaller than the flasher may be
+// large enough (E24).
+func TestFlasherImage(t *testing.T) {
+	raw := rawImage()
+	copy(raw[2048*512+43:], "flash-boot ")
+	far := make([]byte, 8<<20)
+	copy(far, bootRecord(part{0xe, 8192, 8192}))
+	copy(far[8192*512+71:], "flash-boot ")
+	for name, content := range map[string]string{
+		"raw": string(raw), "gzip": tool(t, raw, "gzip"), "zip": zipped(t, "a.img", string(raw)), "xz": tool(t, raw, "xz"),
+		"behind the beginning": tool(t, far, "gzip"),
+	} {
+		h, in := machines()[0].start(t)
+		put(t, h, imageFile, content)
+		l := newLook(t.Context(), steps.View{Device: h, Files: h, WorkDir: "/var/lib/balena-migrate", Config: in.Config})
+		l.disks.target.Size = 1 << 20
+		if a := l.askImage(); a.status != passed || !strings.Contains(a.got, "a flasher image") {
+			t.Errorf("%s: %+v", name, a)
+		}
+		if a := l.askMemory(); a.status != warned {
+			t.Errorf("%s: memory %+v, want it to be not known", name, a)
+		}
+	}
+}

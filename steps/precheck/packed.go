@@ -28,11 +28,11 @@ func inspectGzip(f io.ReaderAt, n int64) (image, error) {
 		return image{}, fmt.Errorf("gzip: %w", err)
 	}
 	defer z.Close()
-	table, err := headTable(z, endless)
+	table, flasher, err := headTable(z, endless)
 	if err != nil {
 		return image{}, err
 	}
-	return image{format: "gzip", raw: table.End, atLeast: true, packed: n, table: table.Kind}, nil
+	return image{format: "gzip", raw: table.End, atLeast: true, packed: n, table: table.Kind, flasher: flasher}, nil
 }
 
 // inspectStream goes by the size in the file where there is one (xz), else by the partition table.
@@ -49,14 +49,14 @@ func inspectStream(f io.ReaderAt, n int64, format packed.Format) (image, error) 
 	if raw < 0 {
 		raw = endless
 	}
-	table, err := headTable(r, raw)
+	table, flasher, err := headTable(r, raw)
 	if err == nil {
 		err = table.Fits(raw)
 	}
 	if err != nil {
 		return image{}, unsupported(err, format)
 	}
-	i.table = table.Kind
+	i.table, i.flasher = table.Kind, flasher
 	if i.raw < 0 {
 		i.raw, i.atLeast = table.End, true
 	}
@@ -88,14 +88,14 @@ func inspectZip(f io.ReaderAt, n int64) (image, error) {
 	}
 	defer r.Close()
 	raw := int64(min(entry.UncompressedSize64, endless))
-	table, err := headTable(r, raw)
+	table, flasher, err := headTable(r, raw)
 	if err == nil {
 		err = table.Fits(raw)
 	}
 	if err != nil {
 		return image{}, err
 	}
-	return image{format: "zip", raw: raw, packed: int64(min(entry.CompressedSize64, endless)), table: table.Kind}, nil
+	return image{format: "zip", raw: raw, packed: int64(min(entry.CompressedSize64, endless)), table: table.Kind, flasher: flasher}, nil
 }
 
 // onlyFile is S62: directories and what macOS adds do not count.
@@ -115,22 +115,56 @@ func onlyFile(all []*zip.File) (*zip.File, error) {
 	return found[0], nil
 }
 
-// headTable reads the partition table of an image of total bytes from its beginning.
-func headTable(r io.Reader, total int64) (*parttable.Table, error) {
+// headTable reads the partition table of an image of total bytes from its beginning, and says whether it is a flasher's.
+func headTable(r io.Reader, total int64) (*parttable.Table, bool, error) {
 	b := make([]byte, headSize)
 	n, err := io.ReadFull(r, b)
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, &refusal{got: fmt.Sprintf("%d bytes unpacked, then its end", n), want: wantImage, remedy: again}
+		return nil, false, &refusal{got: fmt.Sprintf("%d bytes unpacked, then its end", n), want: wantImage, remedy: again}
 	default:
-		return nil, fmt.Errorf("unpack its first %d bytes: %w", headSize, err)
+		return nil, false, fmt.Errorf("unpack its first %d bytes: %w", headSize, err)
 	}
 	table, err := parttable.Read(head(b), total)
 	if err != nil {
-		return nil, noDisk(err)
+		return nil, false, noDisk(err)
 	}
-	return table, nil
+	return table, isFlasher(table, func(sector []byte, off int64) error {
+		if off+int64(len(sector)) <= headSize {
+			copy(sector, b[off:])
+			return nil
+		}
+		if _, err := io.CopyN(io.Discard, r, max(off-headSize, 0)); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(r, sector)
+		return err
+	}), nil
+}
+
+// flasherLabel is that of a flasher's boot partition, the first one (E24).
+const flasherLabel = "flash-boot"
+
+// maxBootStart is how far inside an image its first partition is looked for, in bytes: balena's begin at 4 MiB.
+const maxBootStart = 16 << 20
+
+// isFlasher looks at the label of the first partition, in its GPT entry or its FAT boot sector (for FAT16 at byte 43, for
+// FAT32 at 71). What can't be read here is for prepare-image to tell.
+func isFlasher(table *parttable.Table, read func(sector []byte, off int64) error) bool {
+	if len(table.Partitions) == 0 {
+		return false
+	}
+	first := table.Partitions[0]
+	if first.Name == flasherLabel {
+		return true
+	}
+	sector := make([]byte, 512)
+	if first.Start > maxBootStart || read(sector, first.Start) != nil {
+		return false
+	}
+	label := func(at int) string { return strings.TrimRight(string(sector[at:at+11]), " ") }
+	return label(43) == flasherLabel || label(71) == flasherLabel
 }
 
 // head is a disk of which only the beginning is known. Everywhere behind it lies an empty boot record: there a chain of
