@@ -177,6 +177,23 @@ type NetworkFacts struct {
 	Connections []Connection `json:"connections"`
 	Link        *LinkFacts   `json:"link,omitempty"`
 	System      *SystemFacts `json:"system,omitempty"`
+	Proxy       *ProxyFacts  `json:"proxy,omitempty"`
+}
+
+// ProxyFacts is the proxy that the old system's programs are given, for system-proxy on the new boot partition (E31). The
+// files in Dir may hold its password; Address, host:port, does not.
+type ProxyFacts struct {
+	Dir     string      `json:"dir"`
+	Source  string      `json:"source"`
+	Type    string      `json:"type"`
+	Address string      `json:"address"`
+	Files   []ProxyFile `json:"files"`
+}
+
+// ProxyFile is a file in the directory of the proxy.
+type ProxyFile struct {
+	File   string `json:"file"`
+	SHA256 string `json:"sha256"`
 }
 
 // Connection is one NetworkManager keyfile of the new system. Source says where it was found, Interface which one it was

@@ -2,6 +2,7 @@ package initramfs
 
 import (
 	"fmt"
+	"path"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
@@ -15,18 +16,35 @@ import (
 func (p *parts) addBootFiles(v steps.View) error {
 	for _, e := range v.Facts.Image.Extras {
 		for _, to := range bootPaths(e.Name, firmware(v)) {
-			data, err := v.Files.ReadFile(e.Path)
-			if err != nil {
+			if err := p.addBootFile(v, e.Path, e.SHA256, to, "prepare-image"); err != nil {
 				return err
 			}
-			at := fmt.Sprintf("%s/%d-%s", flashplan.BootFiles, len(p.plan.BootFiles), e.Name)
-			f := p.carry(data, at, e.Name)
-			if f.SHA256 != e.SHA256 {
-				return steps.WithHint(fmt.Errorf("%s: not the file that prepare-image wrote", e.Path), "run step prepare-image again")
-			}
-			p.plan.BootFiles = append(p.plan.BootFiles, schema.BootFile{Name: f.Name, Path: f.Path, Size: f.Size, SHA256: f.SHA256, To: to})
 		}
 	}
+	proxy := v.Facts.Network.Proxy
+	if proxy == nil {
+		return nil
+	}
+	for _, f := range proxy.Files { // E31
+		if err := p.addBootFile(v, path.Join(proxy.Dir, f.File), f.SHA256, "/system-proxy/"+f.File, "collect-wifi"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addBootFile takes a file along that a step wrote.
+func (p *parts) addBootFile(v steps.View, name, sha256, to, step string) error {
+	data, err := v.Files.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	at := fmt.Sprintf("%s/%d-%s", flashplan.BootFiles, len(p.plan.BootFiles), path.Base(name))
+	f := p.carry(data, at, path.Base(name))
+	if f.SHA256 != sha256 {
+		return steps.WithHint(fmt.Errorf("%s: not the file that %s wrote", name, step), "run step "+step+" again")
+	}
+	p.plan.BootFiles = append(p.plan.BootFiles, schema.BootFile{Name: f.Name, Path: f.Path, Size: f.Size, SHA256: f.SHA256, To: to})
 	return nil
 }
 

@@ -181,8 +181,8 @@ func TestBootFiles(t *testing.T) {
 		firmware string
 		want     map[string]string
 	}{
-		{"bios", map[string]string{"/uEnv.txt": "uenv", "/EFI/BOOT/grub.cfg": "grub", "/grub/grub.cfg": "grub"}},
-		{"efi", map[string]string{"/uEnv.txt": "uenv", "/EFI/BOOT/grub.cfg": "grub"}},
+		{"bios", map[string]string{"/uEnv.txt": "uenv", "/EFI/BOOT/grub.cfg": "grub", "/grub/grub.cfg": "grub", "/system-proxy/redsocks.conf": canary}},
+		{"efi", map[string]string{"/uEnv.txt": "uenv", "/EFI/BOOT/grub.cfg": "grub", "/system-proxy/redsocks.conf": canary}},
 	} {
 		h, in := ready(t)
 		if tt.firmware == "efi" {
@@ -193,6 +193,8 @@ func TestBootFiles(t *testing.T) {
 			h.Put(at, content)
 			in.Facts.Image.Extras = append(in.Facts.Image.Extras, schema.ExtraFile{Name: name, From: "/" + name, Path: at, Size: int64(len(content)), SHA256: disarm.Sum([]byte(content))})
 		}
+		h.Put(work+"/system-proxy/redsocks.conf", canary)
+		in.Facts.Network.Proxy = &schema.ProxyFacts{Dir: work + "/system-proxy", Files: []schema.ProxyFile{{File: "redsocks.conf", SHA256: disarm.Sum([]byte(canary))}}}
 		res := steptest.Laws(t, initramfs.Step{}, steptest.RunOn(h), in, canary)
 		data, err := h.ReadFile(res.Facts.Initramfs.Path)
 		if err != nil {

@@ -1,5 +1,6 @@
 // Package wifi is the step collect-wifi: it finds the networks the old system can join, and lays down one
-// NetworkManager connection file for each, for balenaOS to take from its boot partition (S76–S85, F2, E31).
+// NetworkManager connection file for each, for balenaOS to take from its boot partition (S76–S85, F2, E31). A proxy goes
+// along as well.
 package wifi
 
 import (
@@ -72,9 +73,13 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	if err := compare(v.Files, dir, entries, &p); err != nil {
 		return p, err
 	}
+	proxy, err := planProxy(v, &p)
+	if err != nil {
+		return p, err
+	}
 	if len(p.Changes) == 0 {
 		p.Facts.Network = facts(dir, entries)
-		p.Facts.Network.Link = link
+		p.Facts.Network.Link, p.Facts.Network.Proxy = link, proxy
 		p.Facts.Network.System = f.system.facts()
 	}
 	return p, nil
@@ -214,9 +219,8 @@ func lies(r host.Reader, name string, data []byte) (before []byte, ok bool, err 
 func facts(dir string, entries []entry) *schema.NetworkFacts {
 	out := &schema.NetworkFacts{Dir: dir, Connections: []schema.Connection{}}
 	for _, e := range entries {
-		sum := sha256.Sum256(e.data)
 		c := schema.Connection{
-			File: e.name, Security: e.security, Source: e.source, SHA256: hex.EncodeToString(sum[:]),
+			File: e.name, Security: e.security, Source: e.source, SHA256: digest(e.data),
 			Kind: e.kindName(), Interface: e.iface, Method: e.method(), Covers: e.covers,
 		}
 		if e.ssid != "" {
@@ -233,4 +237,10 @@ func (e entry) method() string {
 		return auto
 	}
 	return e.ip.v4.method
+}
+
+// digest is the SHA-256 in hex.
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }

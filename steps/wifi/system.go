@@ -75,34 +75,26 @@ func ntpServers(data []byte) []string {
 	return hosts(out)
 }
 
+// hostLetters are what names and addresses of hosts are made of.
+const hostLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:_"
+
 // hosts leaves what is a name or an address, and no server that belongs to a distribution's pool, to a loopback clock
 // (127.127.0.0/16 in ntp.conf) or to balenaOS itself.
 func hosts(names []string) []string {
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:_"
 	var out []string
 	for _, n := range names {
 		stock := strings.HasSuffix(n, "pool.ntp.org") || strings.HasSuffix(n, "ntp.ubuntu.com") || strings.HasPrefix(n, "127.")
-		if n != "" && strings.Trim(n, letters) == "" && !stock && !slices.Contains(out, n) {
+		if n != "" && strings.Trim(n, hostLetters) == "" && !stock && !slices.Contains(out, n) {
 			out = append(out, n)
 		}
 	}
 	return out
 }
 
-// leftBehind warns of what has no place in the new system, or none that could be filled without a guess: proxies, which
-// balenaOS takes from system-proxy/redsocks.conf (E31), where they are of another kind; certificate authorities, because
-// balenaRootCA speaks for the API and for nothing else.
+// leftBehind warns of what has no place in the new system, or none that could be filled without a guess: certificate
+// authorities, because balenaRootCA speaks for the API and for nothing else.
 func leftBehind(v steps.View, p *steps.Plan) error {
 	r := v.Device
-	for _, name := range []string{"/etc/environment", "/etc/profile.d/proxy.sh"} {
-		data, problem, err := read(r, name)
-		if err != nil {
-			return err
-		}
-		if problem == "" && slices.ContainsFunc(strings.Split(strings.ToLower(string(data)), "\n"), setsProxy) {
-			p.Warn("the old system uses a proxy (" + name + "), which does not go along: if the new system needs it, put system-proxy/redsocks.conf on the image's boot partition")
-		}
-	}
 	const dir = "/usr/local/share/ca-certificates"
 	certs, _, err := readAll(r, dir, func(name string) bool { return path.Ext(name) == ".crt" })
 	if len(certs) > 0 && !hasRootCA(v) {
@@ -119,12 +111,6 @@ func hasRootCA(v steps.View) bool {
 	}
 	c, err := configjson.Parse(data)
 	return err == nil && c.Text("balenaRootCA") != ""
-}
-
-// setsProxy looks for http_proxy=… with something after it.
-func setsProxy(line string) bool {
-	key, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
-	return ok && strings.Trim(value, `"' `) != "" && (key == "http_proxy" || key == "https_proxy" || key == "all_proxy")
 }
 
 // facts is what config.json is to be given, nil when it is nothing.

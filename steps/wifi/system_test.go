@@ -49,9 +49,9 @@ func TestLeftBehind(t *testing.T) {
 		"/etc/environment": "PATH=/bin\nexport HTTPS_PROXY=\"http://u:canary@proxy:3128\"\n",
 		"/usr/local/share/ca-certificates/plant.crt": "canary",
 	})
-	expectWarned(t, converge(t, h, document(nil)), "proxy (/etc/environment)", "plant.crt")
+	expectWarned(t, converge(t, h, document(nil)), "plant.crt")
 	h.Put("/c.json", `{"balenaRootCA":"canary"}`)
-	expectWarned(t, converge(t, h, document(func(c *schema.Config) { c.Balena.ConfigJSON = "/c.json" })), "proxy (/etc/environment)")
+	expectWarned(t, converge(t, h, document(func(c *schema.Config) { c.Balena.ConfigJSON = "/c.json" })))
 	h = hosttest.New(t, map[string]string{nmHome: nm("home", "canary-key"), "/etc/environment": "http_proxy=\nno_proxy=x\n", "/c.json": `{"wifiSsid":"a","wifiKey":"canary-k"}`})
 	expectWarned(t, converge(t, h, document(func(c *schema.Config) { c.Balena.ConfigJSON = "/c.json" })), "network.from_config_json")
 }
