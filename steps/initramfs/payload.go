@@ -50,7 +50,8 @@ const maxExtents = 4096
 
 // chooseCompany decides whether the host's own initramfs comes along: where memory is short it does not.
 func (p *parts) chooseCompany(v steps.View, site boot.Site) error {
-	entry, err := boot.Running(site, v.Config.Boot.Method)
+	backend, _ := boot.Find(site, v.Config.Boot.Method)
+	entry, err := boot.Assumed(backend).Running(site)
 	if err != nil {
 		return err
 	}

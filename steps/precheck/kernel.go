@@ -20,12 +20,12 @@ type kernel struct {
 	initrd int64
 }
 
-func readKernel(s boot.Site, method string) kernel {
+func readKernel(s boot.Site, found boot.Backend) kernel {
 	var k kernel
 	if k.release, k.err = boot.Release(s); k.err != nil {
 		return k
 	}
-	if k.entry, k.err = boot.Running(s, method); k.err != nil || k.entry.Initrd == "" {
+	if k.entry, k.err = boot.Assumed(found).Running(s); k.err != nil || k.entry.Initrd == "" {
 		return k
 	}
 	info, err := s.Stat(k.entry.Initrd)

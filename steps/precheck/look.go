@@ -51,7 +51,7 @@ func newLook(ctx context.Context, v steps.View) *look {
 	l.os, l.osErr = readOS(v.Device)
 	l.site, l.siteErr = boot.At(v.Device)
 	l.backend, l.bootBlocked = boot.Find(l.site, v.Config.Boot.Method)
-	l.kernel = readKernel(l.site, v.Config.Boot.Method)
+	l.kernel = readKernel(l.site, l.backend)
 	l.foreign = boot.Foreign(l.site)
 	l.disks = l.readDisks()
 	l.board = devicetype.Look(v.Device)

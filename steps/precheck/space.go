@@ -24,10 +24,7 @@ func (l *look) readSpace() space {
 	if err != nil {
 		return space{err: err}
 	}
-	archiveAt := boot.Grub{}.Archive(l.site)
-	if l.backend != nil {
-		archiveAt = l.backend.Archive(l.site)
-	}
+	archiveAt := boot.Assumed(l.backend).Archive(l.site)
 	bootFree, err := freeAt(l.Device, path.Dir(archiveAt))
 	if err != nil {
 		return space{workFree: work, err: err}

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/disarm"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
@@ -161,7 +162,7 @@ func planProxy(v steps.View, p *steps.Plan) (*schema.ProxyFacts, error) {
 	}
 	out := &schema.ProxyFacts{Dir: dir, Source: found.source, Type: found.kind, Address: found.host + ":" + found.port, Files: []schema.ProxyFile{}}
 	for _, e := range entries {
-		out.Files = append(out.Files, schema.ProxyFile{File: e.name, SHA256: digest(e.data)})
+		out.Files = append(out.Files, schema.ProxyFile{File: e.name, SHA256: disarm.Sum(e.data)})
 	}
 	return out, nil
 }

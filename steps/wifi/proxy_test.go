@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/balena-community/balena-migrate/stage2/disarm"
 	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 )
 
@@ -29,7 +30,7 @@ func TestProxy(t *testing.T) {
 	for _, f := range p.Files {
 		data, err := h.ReadFile(p.Dir + "/" + f.File)
 		info, statErr := h.Stat(p.Dir + "/" + f.File)
-		if err != nil || statErr != nil || string(data) != want[f.File] || info.Mode().Perm() != 0o600 || f.SHA256 != digest(data) {
+		if err != nil || statErr != nil || string(data) != want[f.File] || info.Mode().Perm() != 0o600 || f.SHA256 != disarm.Sum(data) {
 			t.Errorf("%s: %v %v\n%s\nwant\n%s", f.File, err, statErr, data, want[f.File])
 		}
 	}

@@ -6,14 +6,13 @@ package wifi
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/disarm"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
@@ -220,7 +219,7 @@ func facts(dir string, entries []entry) *schema.NetworkFacts {
 	out := &schema.NetworkFacts{Dir: dir, Connections: []schema.Connection{}}
 	for _, e := range entries {
 		c := schema.Connection{
-			File: e.name, Security: e.security, Source: e.source, SHA256: digest(e.data),
+			File: e.name, Security: e.security, Source: e.source, SHA256: disarm.Sum(e.data),
 			Kind: e.kindName(), Interface: e.iface, Method: e.method(), Covers: e.covers,
 		}
 		if e.ssid != "" {
@@ -237,10 +236,4 @@ func (e entry) method() string {
 		return auto
 	}
 	return e.ip.v4.method
-}
-
-// digest is the SHA-256 in hex.
-func digest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
 }

@@ -96,14 +96,12 @@ func Find(s Site, method string) (Backend, []schema.Blocked) {
 	return nil, blocked
 }
 
-// Running returns what started the running system by the back end of a method; where nothing is known to, by GRUB's, which
-// looks where packages put a kernel.
-func Running(s Site, method string) (Entry, error) {
-	backend, _ := Find(s, method)
-	if backend == nil {
-		backend = Grub{}
+// Assumed returns the back end that was found, or where none was, GRUB's: it has kernel and /boot where packages put them.
+func Assumed(found Backend) Backend {
+	if found == nil {
+		return Grub{}
 	}
-	return backend.Running(s)
+	return found
 }
 
 // At looks at the machine.
