@@ -112,6 +112,10 @@ func TestPiMigrates(t *testing.T) {
 
 func migratePi(t *testing.T, model Model, binary string) {
 	board := preparedPi(t, model, binary)
+	wants := run(t, board.VM, "/usr/local/sbin/balena-migrate step precheck --json --input - <<'EOF' | grep -o 'needs balena-migrate-[a-z0-9-]*'\n"+piDocument+"\nEOF")
+	if wants != "needs "+binary {
+		t.Errorf("precheck says %q of a machine that has %s", wants, binary)
+	}
 	const bootFiles = "cd /boot/firmware && find . -type f | sort | xargs sha256sum"
 	before := run(t, board.VM, bootFiles)
 	piComesBack(t, board, "touch -d @0 /root/mark; rm /var/lib/balena-migrate/image.gz", "no such file")

@@ -157,3 +157,22 @@ func TestAnotherConfig(t *testing.T) {
 		t.Errorf("a stage 2 that gave up and went on in this boot: blocked %+v", blocked)
 	}
 }
+
+// TestRecoverySystem: NOOBS is known by its partition's label, where the system lies in logical partitions.
+func TestRecoverySystem(t *testing.T) {
+	d := hosttest.LoadDevice(t, "../../../testdata/roots/pi3-raspbian-9-noobs.txtar")
+	if got := RecoverySystem(site(t, d.Host)); got != "NOOBS or PINN on /dev/mmcblk0p1" {
+		t.Errorf("with NOOBS: %q", got)
+	}
+	other, err := d.ReadFile("/dev/mmcblk0p6") // a FAT partition of another name
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Put("/dev/mmcblk0p1", string(other[:1<<20]))
+	if got := RecoverySystem(site(t, d.Host)); got != "" {
+		t.Errorf("logical partitions without NOOBS: %q", got)
+	}
+	if got := RecoverySystem(site(t, newPi(t, nil))); got != "" {
+		t.Errorf("Raspberry Pi OS: %q", got)
+	}
+}
