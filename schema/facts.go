@@ -264,12 +264,14 @@ type InitramfsFacts struct {
 	Alone bool `json:"alone,omitempty"`
 }
 
-// BootFacts is the state of the boot loader.
+// BootFacts is the state of the boot loader. RestartArgument is what the kernel must be restarted with for stage 2 to
+// start, empty where any reboot does.
 type BootFacts struct {
-	Method string   `json:"method"`
-	Armed  bool     `json:"armed"`
-	Kernel string   `json:"kernel"`
-	Files  []string `json:"files"`
+	Method          string   `json:"method"`
+	Armed           bool     `json:"armed"`
+	Kernel          string   `json:"kernel"`
+	Files           []string `json:"files"`
+	RestartArgument string   `json:"restart_argument,omitempty"`
 }
 
 // RebootFacts says whether a reboot is on its way. Due is RFC 3339, empty when none is.

@@ -75,6 +75,11 @@ func planArm(plan steps.Plan, v steps.View, site boot.Site, backend boot.Backend
 	if err != nil {
 		return plan, err
 	}
+	undo, err := stale(v.Device, old, files)
+	if err != nil {
+		return plan, err
+	}
+	plan.Add(undo...)
 	if err := addChanges(&plan, v, site, backend.Name(), old, files); err != nil {
 		return plan, err
 	}
@@ -189,7 +194,9 @@ func file(r host.Reader, site boot.Site, original func(string) (disarm.State, er
 }
 
 func facts(backend boot.Backend, entry boot.Entry, files []boot.File) *schema.BootFacts {
-	out := &schema.BootFacts{Method: backend.Name(), Armed: true, Kernel: entry.Kernel, Files: []string{}}
+	out := &schema.BootFacts{
+		Method: backend.Name(), Armed: true, Kernel: entry.Kernel, Files: []string{}, RestartArgument: boot.RestartArgument(backend),
+	}
 	for _, f := range files {
 		out.Files = append(out.Files, f.Path)
 	}

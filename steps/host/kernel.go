@@ -44,8 +44,12 @@ func IsInitramfs() bool {
 	if err := unix.Statfs("/", &st); err != nil {
 		return false
 	}
-	return int64(st.Type) == unix.RAMFS_MAGIC || int64(st.Type) == unix.TMPFS_MAGIC
+	return inMemory(uint32(st.Type))
 }
+
+// inMemory says whether a file system's type is ramfs or tmpfs. It is a number of 32 bits, which Go has with a sign where
+// words have 32 bits, and ramfs's has the highest set.
+func inMemory(kind uint32) bool { return kind == unix.RAMFS_MAGIC || kind == unix.TMPFS_MAGIC }
 
 // Mount implements Kernel.
 func (Linux) Mount(source, target, fstype, options string, readOnly bool) error {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,24 +18,58 @@ const systemdReboot = syscall.Signal(34 + 5)
 // device, which nobody can reach any more, from its migration. systemd's own limit for a unit is 90 s.
 const patience = 5 * time.Minute
 
+// rebootParam is where systemd looks for the argument of the restart (systemd's reboot-util.c; what `systemctl reboot
+// --reboot-argument=` writes, one line).
+const rebootParam = "/run/systemd/reboot-param"
+
 // RebootAfterParent waits until the parent process has ended and then for delay, and reboots. When ctx ends before that,
-// nothing happens; when it ends later, that is init stopping this process too, and it must not keep the machine up.
-func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration) error {
+// nothing happens; when it ends later, that is init stopping this process too, and it must not keep the machine up. An
+// argument other than "" reaches the kernel's drivers (reboot(2), LINUX_REBOOT_CMD_RESTART2); only systemd passes it on, and
+// it is an error elsewhere.
+func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration, argument string) error {
 	for parent := os.Getppid(); os.Getppid() == parent && parent != 1; {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if !sleep(ctx, delay) {
 		return ctx.Err()
 	}
+	if err := r.passArgument(argument); err != nil {
+		return err
+	}
 	unix.Sync()
-	if err := syscall.Kill(1, initSignal()); err != nil {
+	if err := syscall.Kill(1, r.initSignal()); err != nil {
 		return fmt.Errorf("tell init to reboot: %w", err)
 	}
 	if !sleep(ctx, patience) {
 		return nil
 	}
 	unix.Sync()
-	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	return restart(argument)
+}
+
+// passArgument leaves the argument for init.
+func (r *Rooted) passArgument(argument string) error {
+	if argument == "" {
+		return nil
+	}
+	if r.initSignal() != systemdReboot {
+		return fmt.Errorf("reboot with the argument %q: found an init other than systemd, expected one that passes it on", argument)
+	}
+	return r.WriteFile(rebootParam, []byte(argument+"\n"), 0o644)
+}
+
+// restart has the kernel restart the machine at once.
+func restart(argument string) error {
+	if argument == "" {
+		return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	}
+	text, err := unix.BytePtrFromString(argument)
+	if err != nil {
+		return err
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_REBOOT, unix.LINUX_REBOOT_MAGIC1, unix.LINUX_REBOOT_MAGIC2,
+		unix.LINUX_REBOOT_CMD_RESTART2, uintptr(unsafe.Pointer(text)), 0, 0)
+	return fmt.Errorf("restart with %q: %w", argument, errno) // on success it does not return
 }
 
 // sleep returns false when ctx ended first.
@@ -50,8 +85,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // initSignal is what makes init reboot: sysvinit and upstart take SIGINT as Ctrl-Alt-Del (init(8), inittab(5)).
-func initSignal() syscall.Signal {
-	if _, err := os.Stat("/run/systemd/system"); err == nil {
+func (r *Rooted) initSignal() syscall.Signal {
+	if _, err := r.Stat("/run/systemd/system"); err == nil {
 		return systemdReboot
 	}
 	return syscall.SIGINT

@@ -33,6 +33,9 @@ func (l *look) askBootLoader() answer {
 	case l.backend == nil:
 		return pass("GRUB, but see grubenv")
 	}
+	if installer := boot.RecoverySystem(l.site); installer != "" {
+		return warn(l.backend.Name()+", started by "+installer, "the whole disk is overwritten: "+installer+" and every other system that it installed go too")
+	}
 	return pass("%s", l.backend.Name())
 }
 

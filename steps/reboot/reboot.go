@@ -49,7 +49,11 @@ func (Step) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
 		plan.Facts.Reboot = pending
 		return plan, nil
 	}
-	plan.Add(schedule{note: note, self: v.Self, bootID: id, delay: time.Duration(v.Config.Reboot.DelayS) * time.Second})
+	s := schedule{note: note, self: v.Self, bootID: id, delay: time.Duration(v.Config.Reboot.DelayS) * time.Second}
+	if v.Facts.Boot != nil {
+		s.argument = v.Facts.Boot.RestartArgument
+	}
+	plan.Add(s)
 	return plan, nil
 }
 
@@ -76,6 +80,8 @@ type schedule struct {
 	self   string
 	bootID string
 	delay  time.Duration
+	// argument is what the kernel is restarted with (reboot(2), LINUX_REBOOT_CMD_RESTART2), "" for nothing.
+	argument string
 }
 
 // Note implements steps.Change.
@@ -86,7 +92,11 @@ func (s schedule) Note() schema.ChangeNote {
 // Apply implements steps.Change.
 func (s schedule) Apply(_ context.Context, t steps.Target) error {
 	due := t.Device.Now().Add(s.delay).UTC().Truncate(time.Second)
-	pid, err := t.Device.Spawn(host.Cmd{Name: s.self, Args: []string{"reboot-later", "--delay", s.delay.String()}})
+	args := []string{"reboot-later", "--delay", s.delay.String()}
+	if s.argument != "" {
+		args = append(args, "--argument", s.argument)
+	}
+	pid, err := t.Device.Spawn(host.Cmd{Name: s.self, Args: args})
 	if err != nil {
 		return err
 	}

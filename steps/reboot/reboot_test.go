@@ -57,3 +57,15 @@ func TestAnotherRootIsNotRebooted(t *testing.T) {
 		t.Errorf("%s %v, spawned %v", res.Status, err, h.Spawned)
 	}
 }
+
+// A boot loader that must be asked at the restart is asked.
+func TestRestartArgument(t *testing.T) {
+	h := hosttest.Debian(t)
+	h.Put("/var/lib/balena-migrate/x", "")
+	in := schema.NewMigration()
+	in.Facts.Boot = &schema.BootFacts{Armed: true, Files: []string{}, RestartArgument: "0 tryboot"}
+	res, err := steptest.RunOn(h).Converge(context.Background(), reboot.Step{}, in)
+	if err != nil || res.Status != schema.Converged || len(h.Spawned) != 1 || !strings.Contains(h.Spawned[0], `--argument "0 tryboot"`) {
+		t.Errorf("%v %v, spawned %v", res.Status, err, h.Spawned)
+	}
+}

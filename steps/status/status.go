@@ -29,7 +29,7 @@ func Read(v steps.View) (*schema.Status, error) {
 	if s.Outcome, err = outcome(v); err != nil {
 		return nil, err
 	}
-	s.Armed = rec != nil && armed(v, rec)
+	s.Armed = rec != nil && armed(v, rec, id)
 	s.Reboot = reboot.Pending(v.Files, reboot.Note(v.WorkDir), id)
 	if log := path.Join(v.WorkDir, flashplan.LogName); exists(v, log) {
 		s.Log = log
@@ -56,6 +56,10 @@ func judge(s *schema.Status, rec *schema.Armed, prepared bool) {
 		s.Stage = "crashed"
 		s.Reason = "the boot loader took the armed entry, but stage 2 left no word: it crashed before it could mount this system; " +
 			"run balena-migrate disarm"
+		if rec.Method == (boot.Tryboot{}).Name() {
+			s.Reason = "this system was started again, and stage 2 left no word: it crashed before it could mount this system, or the machine was " +
+				"not restarted by step reboot, or the firmware does not try another configuration; then set boot.method to raspberry-pi"
+		}
 	case rec != nil:
 		s.Stage = "prepared"
 		s.Reason = "arm-boot was stopped part way; run it again, or disarm"
@@ -64,11 +68,11 @@ func judge(s *schema.Status, rec *schema.Armed, prepared bool) {
 	}
 }
 
-// armed asks the back end that armed.
-func armed(v steps.View, rec *schema.Armed) bool {
+// armed asks the back end that armed. What needs a restart with an argument is over with the boot in which it was armed.
+func armed(v steps.View, rec *schema.Armed, bootID string) bool {
 	for _, b := range boot.Backends() {
 		if b.Name() == rec.Method {
-			return b.Armed(v.Device)
+			return b.Armed(v.Device) && (boot.RestartArgument(b) == "" || rec.BootID == bootID)
 		}
 	}
 	return false

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
@@ -47,6 +48,8 @@ type Backend interface {
 type Site struct {
 	host.Reader
 	Mounts []blockdev.Mount
+
+	pi *firmware // nil where the machine is no Raspberry Pi
 }
 
 // File is a file of the boot configuration while armed. Restore is how it is put back.
@@ -71,7 +74,19 @@ type Entry struct {
 }
 
 // Backends lists the back ends in order of preference.
-func Backends() []Backend { return []Backend{RaspberryPi{}, Grub{}} }
+func Backends() []Backend { return []Backend{Tryboot{}, RaspberryPi{}, Grub{}} }
+
+// Restarter is a Backend for whose boot the kernel must be restarted with an argument (reboot(2),
+// LINUX_REBOOT_CMD_RESTART2). What it armed lasts for the boot in which it was armed.
+type Restarter interface{ RestartArgument() string }
+
+// RestartArgument is what the kernel must be restarted with, "" for nothing.
+func RestartArgument(b Backend) string {
+	if r, ok := b.(Restarter); ok {
+		return r.RestartArgument()
+	}
+	return ""
+}
 
 // Find returns the back end for a method, or for "auto" the first of the machine's that nothing stands against. Without
 // any, blocked says why, for each.
@@ -107,7 +122,30 @@ func Assumed(found Backend) Backend {
 // At looks at the machine.
 func At(r host.Reader) (Site, error) {
 	mounts, err := blockdev.Mounts(r)
-	return Site{Reader: r, Mounts: mounts}, err
+	s := Site{Reader: r, Mounts: mounts}
+	if isRaspberryPi(r) {
+		s.pi = readFirmware(s)
+	}
+	return s, err
+}
+
+// firmware is what was found of a Raspberry Pi's.
+func (s Site) firmware() (*firmware, error) {
+	if s.pi == nil {
+		return nil, errors.New("/proc/device-tree/model: found none of a Raspberry Pi")
+	}
+	return s.pi, s.pi.err
+}
+
+// ReadOnly says whether what is mounted there can't be written.
+func (s Site) ReadOnly(point string) bool {
+	return slices.ContainsFunc(s.Mounts, func(m blockdev.Mount) bool { return m.Point == point && m.ReadOnly })
+}
+
+// systemd says whether the host's init is systemd (sd_booted(3)).
+func (s Site) systemd() bool {
+	_, err := s.Stat("/run/systemd/system")
+	return err == nil
 }
 
 // Locate returns the mount that holds a file and its path there, links followed.

@@ -3,7 +3,7 @@ package boot
 // Foreign names the boot loader that has no back end here, with the file that gave it away; empty on a Raspberry Pi, where
 // GRUB's configuration is, or where nothing known is.
 func Foreign(s Site) string {
-	if _, err := s.Stat(grubCfg); err == nil || (RaspberryPi{}).Here(s) {
+	if _, err := s.Stat(grubCfg); err == nil || isRaspberryPi(s) {
 		return ""
 	}
 	for _, l := range []struct{ name, file string }{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/disarm"
+	"github.com/balena-community/balena-migrate/steps/host"
 	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 )
 
@@ -158,6 +159,38 @@ func wantRearmed(t *testing.T, h *hosttest.Host, e Entry, files []File) {
 		got := disarm.Restored(schema.ArmedFile{Restore: f.Restore, Existed: true, Original: before[f.Path].Data, ArmedSHA256: disarm.Sum(f.Data)}, disarm.State{Data: []byte(changed), Exists: true})
 		if strings.Contains(want, "somebody") && string(got.Data) != want {
 			t.Errorf("%s changed by somebody is put back to %q, want %q", f.Path, got.Data, want)
+		}
+	}
+}
+
+// counting counts how often each file is read.
+type counting struct {
+	host.Reader
+	reads map[string]int
+}
+
+func (c counting) ReadFile(name string) ([]byte, error) {
+	c.reads[name]++
+	return c.Reader.ReadFile(name)
+}
+
+// However many questions are asked, config.txt is read once for a look.
+func TestConfigIsReadOnce(t *testing.T) {
+	r := counting{pi(t, "/boot", map[string]string{"config.txt": "include more.txt\n", "more.txt": "dtparam=audio=on\n"}), map[string]int{}}
+	s, err := At(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, blocked := Find(s, "auto")
+	if backend == nil {
+		t.Fatalf("blocked: %+v", blocked)
+	}
+	if _, err := backend.Running(s); err != nil || backend.Archive(s) != "/boot/balena-migrate.img" {
+		t.Errorf("archive at %s, %v", backend.Archive(s), err)
+	}
+	for _, name := range []string{"/boot/config.txt", "/boot/more.txt", "/proc/cpuinfo"} {
+		if r.reads[name] != 1 {
+			t.Errorf("%s is read %d times", name, r.reads[name])
 		}
 	}
 }

@@ -1,9 +1,12 @@
 package hosttest
 
 import (
+	"encoding/binary"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -19,7 +22,9 @@ import (
 //	disk     DIR MBR|GPT ID MAJOR    the disk's directory in /sys, its table and its major number
 //	attr     NAME VALUE              an attribute of the disk
 //	driver   NODE DRIVER MODULE      what drives a node on the way to the disk; "-" for what is built in
-//	part     N TYPE UUID MOUNT       a partition of 64 MiB; "-" for what is not mounted
+//	part     N TYPE UUID MOUNT LABEL a partition of 64 MiB; "-" for what is not mounted; the label may be missing
+//	init     systemd                 what runs as process 1
+//	cell     PATH NUMBER             a number of the device tree, of 32 bits
 //	blocked  CHECK…                  the checks of precheck that block, none where a migration can begin
 //	config   SLUG                    the device type of the fleet's config.json
 //	builtin  MODULE…                 modules that the kernel has built in
@@ -90,7 +95,7 @@ type layout struct {
 }
 
 type part struct {
-	number, fstype, uuid, mount string
+	number, fstype, uuid, mount, label string
 }
 
 func (l *layout) line(key string, f []string) {
@@ -113,7 +118,17 @@ func (l *layout) line(key string, f []string) {
 	case "driver":
 		l.driver(f[0], f[1], f[2])
 	case "part":
-		l.parts = append(l.parts, part{f[0], f[1], f[2], f[3]})
+		l.parts = append(l.parts, part{f[0], f[1], f[2], f[3], strings.Join(f[4:], " ")})
+	case "init":
+		if err := os.MkdirAll(filepath.Join(d.Root(), "run", f[0], "system"), 0o755); err != nil {
+			d.t.Fatal(err)
+		}
+	case "cell":
+		n, err := strconv.ParseUint(f[1], 0, 32)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		d.Put("/sys/firmware/devicetree/base/"+f[0], string(binary.BigEndian.AppendUint32(nil, uint32(n))))
 	case "blocked":
 		d.Blocked = f
 	case "config":
@@ -196,7 +211,7 @@ func (l *layout) partition(mounts *strings.Builder, p part, disk map[int64][]byt
 	var super []byte
 	switch p.fstype {
 	case "vfat":
-		super = fatSector(p.uuid)
+		super = fatSector(p.uuid, p.label)
 	default:
 		super = Superblock(d.t, p.uuid, "")
 	}
