@@ -33,6 +33,9 @@ func (l *look) askBootLoader() answer {
 	case l.backend == nil:
 		return pass("GRUB, but see grubenv")
 	}
+	if pitfall := boot.Pitfall(l.site); pitfall != "" {
+		return warn(l.backend.Name(), pitfall)
+	}
 	return pass("%s", l.backend.Name())
 }
 

@@ -71,14 +71,14 @@ type Entry struct {
 }
 
 // Backends lists the back ends in order of preference.
-func Backends() []Backend { return []Backend{RaspberryPi{}, Grub{}} }
+func Backends() []Backend { return []Backend{RaspberryPi{}, UEnv{}, Extlinux{}, Grub{}} }
 
 // Find returns the back end for a method, or for "auto" the first of the machine's that nothing stands against. Without
 // any, blocked says why, for each.
 func Find(s Site, method string) (Backend, []schema.Blocked) {
 	if other := Foreign(s); other != "" && (method == "auto" || method == Grub{}.Name()) {
 		return nil, []schema.Blocked{{
-			Check: "boot-loader", Got: other, Want: "GRUB 2 or a Raspberry Pi's firmware as the boot loader",
+			Check: "boot-loader", Got: other, Want: "GRUB 2, U-Boot or a Raspberry Pi's firmware as the boot loader, in a form that is known",
 			Remedy: "this version has no way to start stage 2 by this boot loader; nothing was changed",
 		}}
 	}
