@@ -16,6 +16,9 @@ import (
 // which is the default. Should U-Boot not be able to load it, it starts the entries of the old system by itself.
 type Extlinux struct{}
 
+// extlinuxConf is where the file is on a root file system.
+const extlinuxConf = "/boot/extlinux/extlinux.conf"
+
 // Name implements Backend.
 func (Extlinux) Name() string { return "extlinux" }
 
@@ -56,6 +59,9 @@ func (Extlinux) read(s Site) (extConf, error) {
 	var err error
 	if x.mount, x.inside, err = s.Locate(x.name); err != nil {
 		return x, err
+	}
+	if x.inside != "/extlinux/extlinux.conf" && x.inside != extlinuxConf {
+		return x, fmt.Errorf("%s is %s on its file system, where U-Boot does not look", x.name, x.inside)
 	}
 	data, err := s.ReadFile(x.name)
 	if err != nil {

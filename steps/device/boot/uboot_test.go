@@ -18,7 +18,7 @@ const (
 	boneCard     = "bbb-debian-12-sd"       // uEnv.txt, a FAT partition first
 	boneEMMC     = "bbb-debian-9"           // uEnv.txt on the only partition
 	boneExtlinux = "bbb-debian-12-extlinux" // /boot apart
-	extConfFile  = "/boot/extlinux/extlinux.conf"
+	extConfFile  = extlinuxConf
 )
 
 func bone(t *testing.T, name string) *hosttest.Device {
@@ -89,6 +89,7 @@ func TestUBootBlocked(t *testing.T) {
 		"extlinux: includes":              {boneExtlinux, func(t *testing.T, d *hosttest.Device) { edit(t, d, extConfFile, "prompt 0", "include x") }, "includes another file"},
 		"extlinux: a FIT image":           {boneExtlinux, func(t *testing.T, d *hosttest.Device) { edit(t, d, extConfFile, "linux /vmlinuz", "linux /x.itb#conf") }, "FIT image"},
 		"extlinux: two of them":           {boneExtlinux, func(_ *testing.T, d *hosttest.Device) { d.Put("/extlinux/extlinux.conf", "label a\nkernel /x\n") }, "2 files extlinux.conf"},
+		"extlinux: elsewhere":             {boneExtlinux, func(t *testing.T, d *hosttest.Device) { edit(t, d, "/proc/self/mountinfo", " / /boot ", " /a /boot ") }, "where U-Boot does not look"},
 		"extlinux: read-only":             {boneExtlinux, func(t *testing.T, d *hosttest.Device) { edit(t, d, "/proc/self/mountinfo", "/boot rw", "/boot ro") }, "read-only"},
 		"a board that nobody knows": {boneEMMC, func(t *testing.T, d *hosttest.Device) {
 			d.Put("/sys/firmware/devicetree/base/compatible", "ti,beagle-x15\x00ti,am5728\x00")
@@ -197,7 +198,11 @@ func TestExtlinuxFiles(t *testing.T) {
 		"/boot apart": {func(*testing.T, *hosttest.Device) {}, "/boot/balena-migrate.img", "initrd\x00\x00ours",
 			"label balena-migrate\n\tlinux /vmlinuz-6.1.0-27-armmp\n\tinitrd /balena-migrate.img\n\tfdtdir /dtbs/6.1.0-27-armmp/\n" +
 				"\tappend root=UUID=6a1f9c1e-7d55-4c0d-8a0b-90f0ac6c0b02 ro quiet console=ttyS0,115200n8 panic=10 rdinit=/balena-stage2\ndefault balena-migrate\n"},
-		"all on one":   {extlinuxOnRoot, "/boot/balena-migrate.img", "initrd\x00\x00ours", "linux /boot/vmlinuz-6.1.0-27-armmp\n\tinitrd /boot/balena-migrate.img\n\tfdtdir /boot/dtbs/"},
+		"all on one": {extlinuxOnRoot, "/boot/balena-migrate.img", "initrd\x00\x00ours", "linux /boot/vmlinuz-6.1.0-27-armmp\n\tinitrd /boot/balena-migrate.img\n\tfdtdir /boot/dtbs/"},
+		"a bind mount": {func(t *testing.T, d *hosttest.Device) {
+			edit(t, d, "/proc/self/mountinfo", " / /boot ", " /boot /boot ")
+			edit(t, d, extConfFile, "linux /", "linux /boot/", "initrd /", "initrd /boot/")
+		}, "/boot/balena-migrate.img", "initrd\x00\x00ours", "linux /boot/vmlinuz-6.1.0-27-armmp\n\tinitrd /boot/balena-migrate.img\n"},
 		"no initramfs": {func(t *testing.T, d *hosttest.Device) { edit(t, d, extConfFile, "initrd /initrd", "#") }, "/boot/balena-migrate.img", "ours", "initrd /balena-migrate.img\n"},
 		"no arguments": {func(t *testing.T, d *hosttest.Device) { edit(t, d, extConfFile, "append", "#") }, "/boot/balena-migrate.img", "initrd\x00\x00ours", "append root=UUID=6a1f9c1e-7d55-4c0d-8a0b-90f0ac6c0b02 ro quiet console=ttyS0,115200n8 panic=10"},
 		"relative": {func(t *testing.T, d *hosttest.Device) {
