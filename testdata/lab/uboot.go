@@ -22,9 +22,6 @@ type UBoot struct {
 	Way string
 	// Environment says that U-Boot has that of a BeagleBone (build/uboot/beaglebone.env), and not its own.
 	Environment bool
-	// Name and Compat are what the device tree says; empty: what QEMU says.
-	Name   string
-	Compat []string
 }
 
 // Extlinux64 is a board with 64 bits that U-Boot starts by its own environment, which finds extlinux.conf.
@@ -35,12 +32,12 @@ func Extlinux64() UBoot {
 	}
 }
 
-// BeagleBone is a board with 32 bits that claims to be a BeagleBone Black, whose U-Boot is led by uEnv.txt.
+// BeagleBone is a board with 32 bits whose U-Boot is led by uEnv.txt, and whose system is told to be on a BeagleBone Black:
+// a kernel that read so in the device tree itself would look for that processor's parts.
 func BeagleBone() UBoot {
 	return UBoot{
 		Arch: "armhf", QEMU: "qemu-system-arm", Machine: "virt,highmem=off", CPU: "cortex-a15",
 		Firmware: "/usr/lib/u-boot/qemu_arm/u-boot.bin", Way: "uenv", Environment: true,
-		Name: "TI AM335x BeagleBone Black", Compat: []string{"ti,am335x-bone-black", "ti,am335x-bone", "ti,am33xx"},
 	}
 }
 
@@ -87,13 +84,12 @@ func (u UBoot) arguments(ctx context.Context, dir, disk string) ([]string, error
 	if err := own.insertCard(ctx); err != nil {
 		return nil, err
 	}
-	args := []string{"-cpu", u.CPU, "-smp", "2", "-m", "1024", "-nodefaults", "-display", "none", "-monitor", "none"}
-	if u.Name != "" {
-		tree := filepath.Join(dir, "board.dtb")
-		if err := u.deviceTree(ctx, tree, args); err != nil {
-			return nil, err
-		}
-		args = append(args, "-dtb", tree)
+	args := []string{
+		"-M", u.Machine + ",accel=tcg", "-bios", u.Firmware, "-cpu", u.CPU, "-smp", "2", "-m", "1024", "-nodefaults", "-display", "none", "-monitor", "none",
+		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-drive", "if=none,id=disk,format=raw,cache=unsafe,discard=unmap,file=" + own.card,
+		"-device", "virtio-blk-pci,drive=disk,serial=LAB0001",
+		"-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci",
 	}
 	if u.Environment {
 		flash := filepath.Join(dir, "environment.raw")
@@ -102,25 +98,7 @@ func (u UBoot) arguments(ctx context.Context, dir, disk string) ([]string, error
 		}
 		args = append(args, "-drive", "if=pflash,unit=1,format=raw,file="+flash)
 	}
-	return append(args, "-M", u.Machine+",accel=tcg", "-bios", u.Firmware,
-		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-		"-drive", "if=none,id=disk,format=raw,cache=unsafe,discard=unmap,file="+own.card,
-		"-device", "virtio-blk-pci,drive=disk,serial=LAB0001",
-		"-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"), nil
-}
-
-// deviceTree makes QEMU's own device tree say what the board is; U-Boot hands it on to the kernel.
-func (u UBoot) deviceTree(ctx context.Context, file string, machine []string) error {
-	for _, args := range [][]string{
-		append([]string{u.QEMU, "-M", u.Machine + ",dumpdtb=" + file}, machine...),
-		{"fdtput", "-t", "s", file, "/", "model", u.Name},
-		append([]string{"fdtput", "-t", "s", file, "/", "compatible"}, u.Compat...),
-	} {
-		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("device tree: %s: %w: %s", args[0], err, out)
-		}
-	}
-	return nil
+	return args, nil
 }
 
 // script runs one of the build scripts that keep nothing.

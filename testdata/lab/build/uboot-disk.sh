@@ -35,7 +35,16 @@ extlinux() {
 	mkdir "$1/boot/extlinux"
 	sed "s/RELEASE/$release/g" "$here/uboot/extlinux.conf" >"$1/boot/extlinux/extlinux.conf"
 }
-uenv() { sed "s/RELEASE/$release/g" "$here/uboot/uEnv.txt" >"$1/boot/uEnv.txt"; }
+
+uenv() {
+	local board=$1/etc/board
+	mkdir "$board"
+	printf 'TI AM335x BeagleBone Black\0' >"$board/model"
+	printf 'ti,am335x-bone-black\0ti,am335x-bone\0ti,am33xx\0' >"$board/compatible"
+	sed -i "/^mount -o remount,rw/r $here/uboot/board.rc" "$1/etc/rcS"
+	grep -q /etc/board "$1/etc/rcS" || die "no place for board.rc in rcS"
+	sed "s/RELEASE/$release/g" "$here/uboot/uEnv.txt" >"$1/boot/uEnv.txt"
+}
 
 build() {
 	local image=$1 root=$1.root
