@@ -60,7 +60,6 @@ func TestUBootBlocked(t *testing.T) {
 		"what loads the initramfs":  {boneEMMC, func(t *testing.T, d *hosttest.Device) { edit(t, d, uEnvFile, "#dtb=", "loadrd=true") }, "loadrd"},
 		"a line that goes on":       {boneEMMC, func(t *testing.T, d *hosttest.Device) { edit(t, d, uEnvFile, "enable_uboot_overlays=1", "dtb=\\\nx") }, "goes on in the next"},
 		"arguments of another time": {boneEMMC, func(t *testing.T, d *hosttest.Device) { edit(t, d, uEnvFile, "coherent_pool=1M", "coherent_pool=2M") }, "coherent_pool=2M"},
-		"no initramfs":              {boneEMMC, func(t *testing.T, d *hosttest.Device) { remove(t, d, "/boot/initrd.img-4.14.108-ti-r113") }, "no /boot/initrd.img-4.14.108-ti-r113"},
 		"no kernel":                 {boneEMMC, func(t *testing.T, d *hosttest.Device) { remove(t, d, "/boot/vmlinuz-4.14.108-ti-r113") }, "kernel 4.14.108-ti-r113"},
 		"a uEnv.txt before":         {boneEMMC, func(_ *testing.T, d *hosttest.Device) { d.Put("/uEnv.txt", "client_ip=10.0.0.1\n") }, "/uEnv.txt, line 1: client_ip"},
 		"a script before":           {boneEMMC, func(_ *testing.T, d *hosttest.Device) { d.Put("/boot/boot.scr", "x") }, "/boot/boot.scr, which U-Boot runs before"},
@@ -187,6 +186,49 @@ func TestUEnvFiles(t *testing.T) {
 	d.Put(uEnvFile, text)
 	if !backend.Armed(d) {
 		t.Error("not armed although uEnv.txt says so")
+	}
+}
+
+// TestUEnvBare: where the host has no initramfs, ours lies where U-Boot looks for one, armed or not, and is not taken for
+// the host's when arming was stopped part way.
+func TestUEnvBare(t *testing.T) {
+	d := bone(t, "pocketbeagle-debian-11")
+	const initrd = "/boot/initrd.img-5.10.168-ti-r71"
+	want := func(when string, files []File) {
+		t.Helper()
+		if len(files) != 2 || files[0].Path != initrd || string(files[0].Data) != "ours" || !strings.Contains(string(files[1].Data), "${rdaddr} "+initrd+" ||") {
+			t.Errorf("%s: %+v", when, files)
+		}
+	}
+	_, files := uBootFiles(t, d, false)
+	want("unarmed", files)
+	unarmed, err := d.ReadFile(uEnvFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	original := func(name string) (disarm.State, error) {
+		if name == initrd {
+			return disarm.State{}, nil
+		}
+		return disarm.State{Data: unarmed, Exists: true}, nil
+	}
+	for _, f := range files { // the archive first, then what arms
+		d.Put(f.Path, string(f.Data))
+		s := site(t, d.Host)
+		e, err := UEnv{}.Running(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Stage2 = []byte("ours")
+		more, err := UEnv{}.Files(s, e, original)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want("with "+f.Path, more)
+	}
+	s := site(t, d.Host)
+	if e, err := (UEnv{}).Running(s); err != nil || e.Initrd != "" || (UEnv{}).Archive(s) != initrd {
+		t.Errorf("armed: %+v, %v, archive %s", e, err, UEnv{}.Archive(s))
 	}
 }
 

@@ -96,12 +96,8 @@ func (u UEnv) checkFile(s Site) []schema.Blocked {
 		return bootBlocked(fmt.Sprintf("%s: cmdline has %s, without which the running kernel was started", uEnvFile, missing),
 			"a system that U-Boot started by this file", "reboot once, if the file was changed; else find out by which file U-Boot starts this board")
 	}
-	e, err := packaged(s)
-	if err == nil && e.Initrd == "" {
-		err = fmt.Errorf("no /boot/initrd.img-%s, without which U-Boot loads no initramfs at all", release)
-	}
-	if err != nil {
-		return bootBlocked(err.Error(), "the running kernel and its initramfs in /boot", "update-initramfs -c -k "+release)
+	if _, err := packaged(s); err != nil {
+		return bootBlocked(err.Error(), "the running kernel in /boot", "reboot, so that an installed kernel runs, and try again")
 	}
 	return nil
 }
@@ -165,15 +161,36 @@ func firstPartition(s Site, m blockdev.Mount) (string, error) {
 	return "", fmt.Errorf("/dev/%s has no partition 1", disk)
 }
 
+// initrdOf is where U-Boot looks for the initramfs of a release. Without that file it loads none at all.
+func initrdOf(release string) string { return "/boot/initrd.img-" + release }
+
+// bare says whether the host has no initramfs of its own: none is there, or what is there is ours.
+func (UEnv) bare(s Site, initrd string) bool {
+	if _, err := s.Stat(initrd); errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	data, err := s.ReadFile(uEnvFile)
+	return err == nil && strings.Contains(string(data), disarm.FenceBegin) && strings.Contains(string(data), "${rdaddr} "+initrd+" ")
+}
+
 // Running implements Backend.
-func (UEnv) Running(s Site) (Entry, error) {
+func (u UEnv) Running(s Site) (Entry, error) {
 	e, err := packaged(s)
+	if err == nil && u.bare(s, e.Initrd) {
+		e.Initrd = ""
+	}
 	e.Joined = true
 	return e, err
 }
 
-// Archive implements Backend.
-func (UEnv) Archive(Site) string { return "/boot/" + archiveName }
+// Archive implements Backend. Where the host has no initramfs, ours lies where that would: U-Boot loads one only then. On
+// its own, without a line in uEnv.txt, it does no harm: the kernel finds no /init in it and goes on without.
+func (u UEnv) Archive(s Site) string {
+	if release, err := Release(s); err == nil && u.bare(s, initrdOf(release)) {
+		return initrdOf(release)
+	}
+	return "/boot/" + archiveName
+}
 
 // Files implements Backend. U-Boot puts the kernel's arguments together itself; ours are added to them.
 func (u UEnv) Files(s Site, e Entry, original func(string) (disarm.State, error)) ([]File, error) {
@@ -181,13 +198,25 @@ func (u UEnv) Files(s Site, e Entry, original func(string) (disarm.State, error)
 	if err != nil {
 		return nil, err
 	}
+	release, err := Release(s)
+	if err != nil {
+		return nil, err
+	}
+	initrd, err := original(initrdOf(release))
+	if err != nil {
+		return nil, err
+	}
+	at := "/boot/" + archiveName
+	if !initrd.Exists {
+		at, e.Initrd = initrdOf(release), ""
+	}
 	archive, err := join(s, e)
 	if err != nil {
 		return nil, err
 	}
-	block := uenv.Block(u.Archive(s), strings.Join(Entry{Debug: e.Debug}.Arguments(), " "))
+	block := uenv.Block(at, strings.Join(Entry{Debug: e.Debug}.Arguments(), " "))
 	return []File{
-		{Path: u.Archive(s), Data: archive, Mode: 0o600, Restore: schema.RestoreRemove},
+		{Path: at, Data: archive, Mode: 0o600, Restore: schema.RestoreRemove},
 		{Path: uEnvFile, Data: []byte(disarm.Fence(endLine(string(was.Data)), block)), Mode: 0o644, Restore: schema.RestoreFile},
 	}, nil
 }
