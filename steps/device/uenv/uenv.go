@@ -82,7 +82,7 @@ func (f File) Unknown() []Variable {
 func harmless(name string) bool {
 	switch name {
 	case "uname_r", "cmdline", "console", "optargs", "uuid", "mmcrootfstype", "dtb", "fdtfile", "dtb_overlay", "cape_disable", "cape_enable",
-		"enable_uboot_overlays", "enable_uboot_cape_universal", "video", "kms_force_mode", "fdt_high", "initrd_high", "musb":
+		"enable_uboot_overlays", "enable_uboot_cape_universal", "fdt_high", "initrd_high":
 		return true
 	}
 	return strings.HasPrefix(name, "uboot_") || strings.HasPrefix(name, "disable_uboot_")
