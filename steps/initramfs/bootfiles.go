@@ -3,11 +3,13 @@ package initramfs
 import (
 	"fmt"
 	"path"
+	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
+	"github.com/balena-community/balena-migrate/steps/device/uenv"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -31,6 +33,34 @@ func (p *parts) addBootFiles(v steps.View) error {
 		}
 	}
 	return nil
+}
+
+// otherDisk says that the flasher's uEnv.txt has U-Boot start the new system from another disk than the one that will be
+// flashed. On a BeagleBone, the only board that has such a file, U-Boot's disk 0 is the SD card and 1 the eMMC (E29).
+func otherDisk(v steps.View, disk string) ([]schema.Blocked, error) {
+	names := map[string]string{"SD": "0", "MMC": "1"}
+	kind, err := v.Device.ReadFile("/sys/block/" + disk + "/device/type")
+	own := names[strings.TrimSpace(string(kind))]
+	if err != nil || own == "" {
+		return nil, nil //nolint:nilerr // no such disk
+	}
+	for _, e := range v.Facts.Image.Extras {
+		if e.Name != schema.ExtraUEnv {
+			continue
+		}
+		data, err := v.Files.ReadFile(e.Path)
+		if err != nil {
+			return nil, err
+		}
+		f, err := uenv.Parse(string(data))
+		if told, found := f.Get("mmcdev"); err == nil && found && told != own {
+			return []schema.Blocked{{
+				Check: "disk", Got: fmt.Sprintf("an image whose U-Boot starts from its disk %s (mmcdev in %s), and /dev/%s, which is disk %s", told, e.From, disk, own),
+				Want: "the disk that the image is made for", Remedy: "migrate a system that runs from that disk: 0 is the SD card, 1 the eMMC",
+			}}, nil
+		}
+	}
+	return nil, nil
 }
 
 // addBootFile takes a file along that a step wrote.

@@ -54,6 +54,9 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 			fmt.Sprintf("at most the %d bytes of /dev/%s", p.plan.Disk.Size, p.plan.Disk.Name), "choose a smaller image")
 		return plan, nil
 	}
+	if plan.Blocked, err = otherDisk(v, p.plan.Disk.Name); err != nil || len(plan.Blocked) > 0 {
+		return plan, err
+	}
 	stamp := steps.LoadStamp(v.Files, path.Join(v.WorkDir, stampName))
 	if steps.Fresh(v.Files, stamp, p.recipe) {
 		plan.Facts.Initramfs = stamp.Facts.Initramfs

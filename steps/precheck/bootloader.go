@@ -36,6 +36,9 @@ func (l *look) askBootLoader() answer {
 	if installer := boot.RecoverySystem(l.site); installer != "" {
 		return warn(l.backend.Name()+", started by "+installer, "the whole disk is overwritten: "+installer+" and every other system that it installed go too")
 	}
+	if pitfall := boot.Pitfall(l.site); pitfall != "" {
+		return warn(l.backend.Name(), pitfall)
+	}
 	return pass("%s", l.backend.Name())
 }
 

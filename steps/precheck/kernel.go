@@ -44,8 +44,12 @@ func newSystem() []string { return []string{"ext4", "vfat"} }
 func (l *look) askKernel() answer {
 	const want = "the running kernel with its modules in /boot and /lib/modules"
 	k := l.kernel
-	if k.err != nil && l.backend == nil && l.foreign != "" {
-		return unknown("where the kernel lies is a matter of the boot loader: " + l.foreign)
+	loader := l.foreign
+	if loader == "" && (boot.Extlinux{}).Here(l.site) {
+		loader = "U-Boot by extlinux.conf"
+	}
+	if k.err != nil && l.backend == nil && loader != "" {
+		return unknown("where the kernel lies is a matter of the boot loader: " + loader)
 	}
 	if k.err != nil {
 		return block(k.err.Error(), want, "reboot, so that an installed kernel runs (an upgrade removes old ones), and try again")

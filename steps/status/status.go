@@ -50,6 +50,10 @@ func judge(s *schema.Status, rec *schema.Armed, prepared bool) {
 		s.Reason = fmt.Sprintf("stage 2 got as far as %q and did not report back: it crashed, was reset or lost power", s.Outcome.Phase)
 	case s.Outcome != nil:
 		s.Stage, s.Reason = s.Outcome.Verdict, s.Outcome.Reason
+	case s.Armed && rec.BootID != s.BootID && rec.Method != (boot.Grub{}).Name(): // without a one-shot entry, this boot was the one
+		s.Stage = "crashed"
+		s.Reason = "this system has started although stage 2 was armed: the boot loader did not get it started, or it gave up before it " +
+			"could mount this system; run balena-migrate disarm"
 	case s.Armed:
 		s.Stage = "armed"
 	case rec != nil && rec.BootID != s.BootID:

@@ -74,7 +74,7 @@ type Entry struct {
 }
 
 // Backends lists the back ends in order of preference.
-func Backends() []Backend { return []Backend{Tryboot{}, RaspberryPi{}, Grub{}} }
+func Backends() []Backend { return []Backend{Tryboot{}, RaspberryPi{}, UEnv{}, Extlinux{}, Grub{}} }
 
 // Restarter is a Backend for whose boot the kernel must be restarted with an argument (reboot(2),
 // LINUX_REBOOT_CMD_RESTART2). What it armed lasts for the boot in which it was armed.
@@ -93,7 +93,7 @@ func RestartArgument(b Backend) string {
 func Find(s Site, method string) (Backend, []schema.Blocked) {
 	if other := Foreign(s); other != "" && (method == "auto" || method == Grub{}.Name()) {
 		return nil, []schema.Blocked{{
-			Check: "boot-loader", Got: other, Want: "GRUB 2 or a Raspberry Pi's firmware as the boot loader",
+			Check: "boot-loader", Got: other, Want: "GRUB 2, U-Boot or a Raspberry Pi's firmware as the boot loader, in a form that is known",
 			Remedy: "this version has no way to start stage 2 by this boot loader; nothing was changed",
 		}}
 	}

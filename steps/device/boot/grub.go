@@ -31,7 +31,9 @@ type Grub struct{}
 func (Grub) Name() string { return "grub" }
 
 // Here implements Backend. A Raspberry Pi may have GRUB behind an EFI firmware of its own; then its firmware is not asked.
-func (Grub) Here(s Site) bool { return !RaspberryPi{}.Here(s) }
+func (Grub) Here(s Site) bool {
+	return !RaspberryPi{}.Here(s) && !UEnv{}.Here(s) && !Extlinux{}.Here(s)
+}
 
 // Running implements Backend.
 func (Grub) Running(s Site) (Entry, error) { return packaged(s) }

@@ -7,6 +7,7 @@ packages=(
 	qemu-system-x86 qemu-system-arm qemu-utils device-tree-compiler openssh-client # the machines
 	fdisk e2fsprogs dosfstools mtools mount    # partition tables, ext4, FAT, loop devices
 	ovmf grub-common grub-efi-amd64-bin        # machines with EFI, and their boot loader
+	u-boot-qemu u-boot-tools                   # boards with U-Boot
 	util-linux kmod cpio gzip xz-utils openssl # mount namespaces, modules, initramfs, payload
 )
 
