@@ -30,8 +30,16 @@ type FlashPlan struct {
 	BootFiles []BootFile `json:"boot_files,omitempty"`
 	// MaxBadBlocks is how many blocks that can't be read are allowed, N or N%; empty for no test (S31).
 	MaxBadBlocks string `json:"max_bad_blocks,omitempty"`
+	// Watchdog is nil when the hardware watchdog is to be left alone.
+	Watchdog *WatchdogPlan `json:"watchdog,omitempty"`
 	// KernelRelease is what the modules were built for.
 	KernelRelease string `json:"kernel_release"`
+}
+
+// WatchdogPlan is how stage 2 comes by a hardware watchdog. Modules are loaded first of all; without them it still uses what
+// the kernel has.
+type WatchdogPlan struct {
+	Modules []string `json:"modules"`
 }
 
 // ArchiveFile is a file of the initramfs; Name is its file name on the new system.

@@ -288,10 +288,7 @@ func (m *machine) restart() {
 	m.log.printf("the migration is complete; rebooting into balenaOS")
 	m.keepLog()
 	m.kernel.Sleep(time.Second) // the console is a slow line
-	m.dog.release()
-	if err := m.kernel.Reboot(); err != nil {
-		m.log.printf("reboot: %v", err)
-	}
+	m.reboot()
 }
 
 // strand ends a migration that failed right of the line for good: the reason is left on the data partition if that can
@@ -306,8 +303,5 @@ func (m *machine) strand(phase string, cause error) {
 	for end := m.kernel.Uptime() + hold; m.kernel.Uptime() < end; m.kernel.Sleep(10 * time.Second) {
 		m.log.printf("THE MIGRATION FAILED in %q after the disk was written: %v", phase, cause)
 	}
-	m.dog.release()
-	if err := m.kernel.Reboot(); err != nil {
-		m.log.printf("reboot: %v", err)
-	}
+	m.reboot()
 }

@@ -2,8 +2,11 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -17,9 +20,15 @@ const systemdReboot = syscall.Signal(34 + 5)
 // device, which nobody can reach any more, from its migration. systemd's own limit for a unit is 90 s.
 const patience = 5 * time.Minute
 
+// Guard is a hardware watchdog by its device, empty for none, and how long the machine may take to restart.
+type Guard struct {
+	Watchdog string
+	Timeout  time.Duration
+}
+
 // RebootAfterParent waits until the parent process has ended and then for delay, and reboots. When ctx ends before that,
 // nothing happens; when it ends later, that is init stopping this process too, and it must not keep the machine up.
-func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration) error {
+func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration, guard Guard) error {
 	for parent := os.Getppid(); os.Getppid() == parent && parent != 1; {
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -27,7 +36,15 @@ func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration) err
 		return ctx.Err()
 	}
 	unix.Sync()
+	var dog io.WriteCloser
+	if guard.Watchdog != "" {
+		dog = r.armForReboot(guard.Watchdog, guard.Timeout)
+	}
+	defer runtime.KeepAlive(dog) // closed by the end of this process, which leaves it running
 	if err := syscall.Kill(1, initSignal()); err != nil {
+		if dog != nil {
+			err = errors.Join(err, StopWatchdog(dog))
+		}
 		return fmt.Errorf("tell init to reboot: %w", err)
 	}
 	if !sleep(ctx, patience) {

@@ -159,7 +159,7 @@ func (b build) facts(product schema.FileStamp, entries []entry) *schema.Initramf
 	if plan.Backup != nil {
 		f.InPlace += inplace.Total(plan.Backup.Extents)
 	}
-	for _, m := range b.parts.modules {
+	for _, m := range b.parts.files() {
 		f.Modules = append(f.Modules, moduleName(m))
 	}
 	for _, e := range entries {

@@ -12,6 +12,7 @@ import (
 	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
+	"github.com/balena-community/balena-migrate/steps/device/watchdog"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -74,7 +75,7 @@ func (l *look) facts() *schema.HostFacts {
 		Memory: schema.MemoryFacts{
 			Total: l.memory.total, Need: l.memory.need, Held: l.memory.held, InPlace: l.memory.inPlace, Alone: l.memory.alone,
 		},
-		WorkFree: l.space.workFree, WriteKBs: l.speed.kbs, Checks: []schema.Check{},
+		Watchdog: watchdog.Look(l.Device, l.kernel.release), WorkFree: l.space.workFree, WriteKBs: l.speed.kbs, Checks: []schema.Check{},
 	}
 	if l.backend != nil {
 		f.BootMethod = l.backend.Name()

@@ -7,12 +7,14 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
+	"github.com/balena-community/balena-migrate/steps/device/watchdog"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -49,8 +51,29 @@ func (Step) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
 		plan.Facts.Reboot = pending
 		return plan, nil
 	}
-	plan.Add(schedule{note: note, self: v.Self, bootID: id, delay: time.Duration(v.Config.Reboot.DelayS) * time.Second})
+	plan.Add(schedule{note: note, self: v.Self, bootID: id, delay: time.Duration(v.Config.Reboot.DelayS) * time.Second, guard: guard(v)})
 	return plan, nil
+}
+
+// guard is the watchdog that brings a machine back which hangs between here and stage 2: the boot loader's one-shot entry
+// is used up then, or stage 2 disarms at its next start. It is armed only when stage 2 has its driver: who else would
+// stop it? Many drivers stop it when the kernel restarts, and many boards when they are reset (stop_on_reboot in
+// Documentation/watchdog/watchdog-parameters.rst), so mostly it guards the shutdown and no more.
+func guard(v steps.View) host.Guard {
+	release, err := boot.Release(v.Device)
+	if err != nil || !v.Config.Boot.Arm || v.Config.Boot.Watchdog == "off" || v.Facts.Initramfs == nil {
+		return host.Guard{}
+	}
+	dog := watchdog.Look(v.Device, release)
+	if dog == nil || dog.RebootTimeout == 0 {
+		return host.Guard{}
+	}
+	for _, m := range dog.Modules {
+		if !slices.Contains(v.Facts.Initramfs.Modules, m) {
+			return host.Guard{}
+		}
+	}
+	return host.Guard{Watchdog: dog.Device, Timeout: time.Duration(dog.RebootTimeout) * time.Second}
 }
 
 // Pending returns the reboot that is on its way in this boot, nil when there is none.
@@ -76,6 +99,7 @@ type schedule struct {
 	self   string
 	bootID string
 	delay  time.Duration
+	guard  host.Guard
 }
 
 // Note implements steps.Change.
@@ -86,12 +110,16 @@ func (s schedule) Note() schema.ChangeNote {
 // Apply implements steps.Change.
 func (s schedule) Apply(_ context.Context, t steps.Target) error {
 	due := t.Device.Now().Add(s.delay).UTC().Truncate(time.Second)
-	pid, err := t.Device.Spawn(host.Cmd{Name: s.self, Args: []string{"reboot-later", "--delay", s.delay.String()}})
+	args := []string{"reboot-later", "--delay", s.delay.String()}
+	if s.guard.Watchdog != "" {
+		args = append(args, "--watchdog", s.guard.Watchdog, "--timeout", s.guard.Timeout.String())
+	}
+	pid, err := t.Device.Spawn(host.Cmd{Name: s.self, Args: args})
 	if err != nil {
 		return err
 	}
 	return steps.SaveStamp(t.Files, s.note, &schema.Stamp{
 		Recipe: strconv.Itoa(pid), Files: []schema.FileStamp{},
-		Facts: schema.Facts{Reboot: &schema.RebootFacts{BootID: s.bootID, Pending: true, Due: due.Format(time.RFC3339)}},
+		Facts: schema.Facts{Reboot: &schema.RebootFacts{BootID: s.bootID, Pending: true, Due: due.Format(time.RFC3339), Watchdog: s.guard.Watchdog}},
 	})
 }
