@@ -156,8 +156,22 @@ type ImageFacts struct {
 	// Flasher says that the image was taken out of a flasher image (E24).
 	Flasher    bool             `json:"flasher,omitempty"`
 	Partitions []PartitionFacts `json:"partitions,omitempty"`
+	// Starts is what firmware can start it by, nil where nobody looked.
+	Starts *StartFacts `json:"starts,omitempty"`
 	// Extras are what a flasher image brought along, in a directory of the work dir (E27). They may hold keys.
 	Extras []ExtraFile `json:"extras,omitempty"`
+}
+
+// StartFacts is what of an image firmware or a boot loader looks for. Loaders are the EFI programs under the removable path
+// (UEFI 2.10, 3.5.1.1), by their names in lower case; BootCode says that its first sector has any; Gap is how many bytes lie
+// between that and the first partition, 0 for a GPT. GrubCfg and Kernel say that its boot partition has /grub/grub.cfg and
+// /vmlinuz.
+type StartFacts struct {
+	Loaders  []string `json:"loaders"`
+	BootCode bool     `json:"boot_code"`
+	Gap      int64    `json:"gap_bytes"`
+	GrubCfg  bool     `json:"grub_cfg"`
+	Kernel   bool     `json:"kernel"`
 }
 
 // PartitionFacts is a partition of the image. Start and Size are in bytes; Name is the GPT's, Label and FS are of the

@@ -35,6 +35,7 @@ func left() []phase {
 func right() []phase {
 	return []phase{
 		{name: "flash", run: (*machine).flash, watched: true},
+		{name: "boot code", run: (*machine).installBootCode},
 		{name: "partitions", run: (*machine).findPartitions},
 		{name: "firmware", run: (*machine).firmware},
 		{name: "configure", run: (*machine).configure},

@@ -12,6 +12,7 @@ import (
 	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
+	"github.com/balena-community/balena-migrate/steps/device/newboot"
 	"github.com/balena-community/balena-migrate/steps/device/watchdog"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
@@ -35,10 +36,12 @@ type look struct {
 	types  []devicetype.Type
 	config configFile
 	image  image
-	memory memory
-	space  space
-	speed  speed
-	reach  map[string]error
+	// newBoot is what stands against the new system's start, as far as is known of its image.
+	newBoot []schema.Blocked
+	memory  memory
+	space   space
+	speed   speed
+	reach   map[string]error
 }
 
 // configFile is config.json; file is nil when it could not be read, and trouble then says why.
@@ -59,6 +62,7 @@ func newLook(ctx context.Context, v steps.View) *look {
 	l.types = l.board.Types()
 	l.config = l.readConfigJSON()
 	l.image = l.readImage()
+	_, l.newBoot = newboot.Ask(v, l.board.Firmware)
 	l.memory = l.readMemory()
 	l.space = l.readSpace()
 	l.speed = l.readSpeed()
