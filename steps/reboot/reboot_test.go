@@ -78,6 +78,7 @@ func TestRebootArmsTheWatchdog(t *testing.T) {
 			h.Link(at+"/device", "/sys/devices/pci0/dog")
 			h.Link("/sys/devices/pci0/dog/driver", "/sys/bus/pci/drivers/i6300esb")
 			h.Link("/sys/bus/pci/drivers/i6300esb/module", "/sys/module/i6300esb")
+			h.Put("/lib/modules/"+hosttest.Release+"/modules.dep", "kernel/drivers/watchdog/i6300esb.ko:\n")
 			in := schema.NewMigration()
 			in.Facts.Boot = &schema.BootFacts{Armed: true, Files: []string{}}
 			in.Facts.Initramfs = &schema.InitramfsFacts{Modules: []string{"ext4", "i6300esb"}}

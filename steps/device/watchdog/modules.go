@@ -13,12 +13,13 @@ const driverDir = "/drivers/watchdog/"
 
 // Modules lists the kernel modules that drive this machine's watchdogs, whether they are loaded or not: Debian leaves it to
 // the administrator to load them. First those in use, with the modules of what they hang on, such as lpc_ich under
-// iTCO_wdt; then those that depmod(8) knows for a device of the machine. Built in ones are in neither list.
+// iTCO_wdt; then those that depmod(8) knows for a device of the machine. What is built in is in neither list.
 func Modules(r host.Reader, release string) []string {
+	tree := readTree(r, "/lib/modules/"+release)
 	var out []string
 	add := func(names ...string) {
 		for _, n := range names {
-			if n = strings.ReplaceAll(n, "-", "_"); !slices.Contains(out, n) {
+			if n = underscored(n); tree.files[n] != "" && !slices.Contains(out, n) {
 				out = append(out, n)
 			}
 		}
@@ -30,21 +31,23 @@ func Modules(r host.Reader, release string) []string {
 			add(above(r, dir)...)
 		}
 	}
-	known := aliases(r, "/lib/modules/"+release)
-	for _, at := range devices(r, known) {
-		alias := line(r, at+"/modalias")
-		for _, k := range known {
-			ok, err := path.Match(k.pattern, alias)
-			if err == nil && ok {
-				if dir, err := r.RealPath(at); err == nil {
-					add(above(r, path.Dir(dir))...)
-				}
-				add(k.module)
+	for _, at := range tree.devices(r) {
+		name := line(r, at+"/modalias")
+		for _, k := range tree.aliases {
+			ok, err := path.Match(k.pattern, name)
+			if err != nil || !ok {
+				continue
 			}
+			if dir, err := r.RealPath(at); err == nil {
+				add(above(r, path.Dir(dir))...)
+			}
+			add(k.module)
 		}
 	}
 	return out
 }
+
+func underscored(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
 // above lists the modules that drive a device and what it hangs on, that nearest to the processor first.
 func above(r host.Reader, dir string) []string {
@@ -60,48 +63,50 @@ func above(r host.Reader, dir string) []string {
 // alias is a line of modules.alias: a driver and the pattern of the devices that it is for.
 type alias struct{ pattern, module string }
 
-// aliases are those of watchdog drivers.
-func aliases(r host.Reader, dir string) []alias {
+// tree is what depmod(8) knows of a kernel's modules: their files by name, and the aliases of watchdog drivers.
+type tree struct {
+	files   map[string]string
+	aliases []alias
+}
+
+// readTree is empty for a kernel without modules.
+func readTree(r host.Reader, dir string) tree {
+	t := tree{files: map[string]string{}}
 	deps, err := r.ReadFile(dir + "/modules.dep")
 	if err != nil {
-		return nil
+		return t
 	}
-	drivers := map[string]bool{}
 	for l := range strings.Lines(string(deps)) {
 		file, _, _ := strings.Cut(l, ":")
-		if strings.Contains("/"+file, driverDir) {
-			name, _, _ := strings.Cut(path.Base(file), ".ko")
-			drivers[strings.ReplaceAll(name, "-", "_")] = true
-		}
+		name, _, _ := strings.Cut(path.Base(file), ".ko")
+		t.files[underscored(name)] = "/" + file
 	}
 	text, err := r.ReadFile(dir + "/modules.alias")
 	if err != nil {
-		return nil
+		return t
 	}
-	var out []alias
 	for l := range strings.Lines(string(text)) {
 		f := strings.Fields(l)
-		if len(f) == 3 && f[0] == "alias" && drivers[strings.ReplaceAll(f[2], "-", "_")] {
-			out = append(out, alias{pattern: f[1], module: f[2]})
+		if len(f) == 3 && f[0] == "alias" && strings.Contains(t.files[underscored(f[2])], driverDir) {
+			t.aliases = append(t.aliases, alias{pattern: f[1], module: f[2]})
 		}
 	}
-	return out
+	return t
 }
 
 // devices lists the devices of the buses that such drivers are for, "pci" of "pci:v00008086d*". USB is left out: what is
 // plugged in there comes and goes.
-func devices(r host.Reader, known []alias) []string {
+func (t tree) devices(r host.Reader) []string {
 	var buses, out []string
-	for _, k := range known {
+	for _, k := range t.aliases {
 		bus, _, _ := strings.Cut(k.pattern, ":")
 		if bus == "of" {
 			bus = "platform" // devices of the device tree
 		}
-		if bus != "usb" && !slices.Contains(buses, bus) {
-			buses = append(buses, bus)
+		if bus == "usb" || slices.Contains(buses, bus) {
+			continue
 		}
-	}
-	for _, bus := range buses {
+		buses = append(buses, bus)
 		dir := "/sys/bus/" + bus + "/devices"
 		entries, _ := r.ReadDir(dir) // not every kernel knows every bus
 		for _, e := range entries {

@@ -15,7 +15,7 @@ func nuc(t *testing.T) *hosttest.Host {
 	h := hosttest.New(t, map[string]string{
 		"/lib/modules/" + release + "/modules.dep": "kernel/drivers/watchdog/iTCO_wdt.ko: kernel/drivers/watchdog/watchdog.ko\n" +
 			"kernel/drivers/watchdog/i6300esb.ko.xz: kernel/drivers/watchdog/watchdog.ko\nkernel/drivers/watchdog/softdog.ko:\n" +
-			"kernel/drivers/net/e1000e.ko:\nkernel/drivers/watchdog/pcwd_usb.ko:\n",
+			"kernel/drivers/i2c/busses/i2c-i801.ko:\nkernel/drivers/net/e1000e.ko:\nkernel/drivers/watchdog/pcwd_usb.ko:\n",
 		"/lib/modules/" + release + "/modules.alias": "# Aliases\nalias platform:iTCO_wdt iTCO_wdt\nalias pci:v00008086d000025ABsv*sd*bc*sc*i* i6300esb\n" +
 			"alias pci:v00008086d0000156Fsv*sd*bc*sc*i* e1000e\nalias usb:v0C98p1140d*dc*dsc*dp*ic*isc*ip*in* pcwd_usb\n",
 		"/sys/devices/pci0000:00/0000:00:1f.4/iTCO_wdt/modalias": "platform:iTCO_wdt\n",
@@ -27,6 +27,8 @@ func nuc(t *testing.T) *hosttest.Host {
 	h.Link("/sys/bus/usb/devices/1-1", "/sys/devices/usb1")
 	h.Link("/sys/devices/pci0000:00/0000:00:1f.4/driver", "/sys/bus/pci/drivers/i801_smbus")
 	h.Link("/sys/bus/pci/drivers/i801_smbus/module", "/sys/module/i2c_i801")
+	h.Link("/sys/devices/pci0000:00/driver", "/sys/bus/pci/drivers/builtin") // no module file
+	h.Link("/sys/bus/pci/drivers/builtin/module", "/sys/module/builtin")
 	return h
 }
 
