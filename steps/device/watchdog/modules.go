@@ -86,9 +86,13 @@ func readTree(r host.Reader, dir string) tree {
 		return t
 	}
 	for l := range strings.Lines(string(text)) {
-		f := strings.Fields(l)
-		if len(f) == 3 && f[0] == "alias" && strings.Contains(t.files[underscored(f[2])], driverDir) {
-			t.aliases = append(t.aliases, alias{pattern: f[1], module: f[2]})
+		l = strings.TrimSuffix(l, "\n") // there are tens of thousands, so the name at its end is looked at first
+		name := l[strings.LastIndexByte(l, ' ')+1:]
+		if !strings.Contains(t.files[underscored(name)], driverDir) {
+			continue
+		}
+		if f := strings.Fields(l); len(f) == 3 && f[0] == "alias" {
+			t.aliases = append(t.aliases, alias{pattern: f[1], module: name})
 		}
 	}
 	return t
