@@ -5,10 +5,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/disarm"
+	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 )
 
@@ -126,5 +129,38 @@ func TestTimeRightOfTheLine(t *testing.T) {
 		if p.name == "flash" && got != 0 || p.name != "flash" && got != rightLimit {
 			t.Errorf("%s: %s", p.name, got)
 		}
+	}
+}
+
+// However stage 2 ends, the watchdog is stopped, and last of all: who comes next may not know of it.
+func TestWatchdogIsStoppedAtTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*lab)
+		ended  string
+	}{
+		"migrated":              {ended: "reboot"},
+		"back by a reboot":      {change: func(l *lab) { _ = l.h.Remove(oldRoot + workDir + "/image.gz") }, ended: "reboot"},
+		"back by the old /init": {change: func(l *lab) { _ = l.h.Remove(oldRoot + workDir + "/" + disarm.RecordName) }, ended: "exec /init"},
+		"without a plan":        {change: func(l *lab) { l.h.Put(flashplan.Plan, "{}") }, ended: "exec /init"},
+		"stranded":              {change: func(l *lab) { l.k.mountErr = map[string]error{"/dev/vda2": syscall.EIO} }, ended: "reboot"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			plan, err := flashplan.Load(l.h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan.Watchdog = &schema.WatchdogPlan{Modules: []string{}}
+			put(t, l.h, flashplan.Plan, plan)
+			l.h.Put("/dev/watchdog0", "")
+			if c.change != nil {
+				c.change(l)
+			}
+			l.start()
+			got, err := l.h.ReadFile("/dev/watchdog0")
+			if l.k.ended != c.ended || err != nil || len(got) == 0 || strings.Index(string(got), "V") != len(got)-1 {
+				t.Errorf("ended by %q, the watchdog got %q, %v\n%s", l.k.ended, got, err, l.log.bytes())
+			}
+		})
 	}
 }
