@@ -55,7 +55,7 @@ func (m *machine) startWatchdog() {
 	every := feeding
 	w := &watchdog{stop: make(chan struct{})}
 	for _, name := range m.watchdogs() {
-		dog, timeout, err := m.OpenWatchdog(name, dogTimeout)
+		dog, timeout, err := m.OpenWatchdog(name, m.dogTime(name))
 		if err != nil {
 			m.log.printf("watchdog: %v", err)
 			continue
@@ -72,6 +72,16 @@ func (m *machine) startWatchdog() {
 	m.dog = w
 	m.dog.feedFor(leftLimit + endLimit)
 	go m.dog.feed(every)
+}
+
+// dogTime is what a watchdog is set to. One that can't be stopped again (nowayout) runs on into the next system, which must
+// have the time to take it over.
+func (m *machine) dogTime(name string) time.Duration {
+	nowayout, err := m.ReadFile("/sys/class/watchdog/" + path.Base(name) + "/nowayout")
+	if err == nil && strings.TrimSpace(string(nowayout)) == "1" {
+		return endLimit
+	}
+	return dogTimeout
 }
 
 // watchdogs are the devices. softdog is left alone, a timer of this very kernel; before Linux 3.5 there was one, and no number.

@@ -121,6 +121,17 @@ func TestWatchdogsAreFound(t *testing.T) {
 	}
 }
 
+// One that can't be stopped leaves the next system its time.
+func TestWatchdogWithoutWayOut(t *testing.T) {
+	h := hosttest.New(t, map[string]string{"/sys/class/watchdog/watchdog0/nowayout": "1\n", "/sys/class/watchdog/watchdog1/nowayout": "0\n"})
+	m := newMachine(h, &fakeKernel{t: t, h: h, mounted: map[string]string{}}, "test")
+	for name, want := range map[string]time.Duration{"/dev/watchdog0": endLimit, "/dev/watchdog1": dogTimeout, "/dev/watchdog": dogTimeout} {
+		if got := m.dogTime(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
 // The flash is fed without end, what has no stall detector is not, and a large backup takes its time.
 func TestTimeRightOfTheLine(t *testing.T) {
 	m := &machine{}
