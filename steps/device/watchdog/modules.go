@@ -1,6 +1,7 @@
 package watchdog
 
 import (
+	"bytes"
 	"path"
 	"slices"
 	"strings"
@@ -19,7 +20,7 @@ func Modules(r host.Reader, release string) []string {
 	var out []string
 	add := func(names ...string) {
 		for _, n := range names {
-			if n = underscored(n); tree.files[n] != "" && !slices.Contains(out, n) {
+			if n = underscored(n); tree.has(n) && !slices.Contains(out, n) {
 				out = append(out, n)
 			}
 		}
@@ -63,39 +64,54 @@ func above(r host.Reader, dir string) []string {
 // alias is a line of modules.alias: a driver and the pattern of the devices that it is for.
 type alias struct{ pattern, module string }
 
-// tree is what depmod(8) knows of a kernel's modules: their files by name, and the aliases of watchdog drivers.
+// tree is what depmod(8) knows of a kernel's modules: modules.dep, and the aliases of watchdog drivers.
 type tree struct {
-	files   map[string]string
+	deps    []byte
 	aliases []alias
 }
 
-// readTree is empty for a kernel without modules.
+// readTree is empty for a kernel without modules. The lists have tens of thousands of lines: none is copied that is not needed.
 func readTree(r host.Reader, dir string) tree {
-	t := tree{files: map[string]string{}}
 	deps, err := r.ReadFile(dir + "/modules.dep")
 	if err != nil {
-		return t
+		return tree{}
 	}
-	for l := range strings.Lines(string(deps)) {
-		file, _, _ := strings.Cut(l, ":")
-		name, _, _ := strings.Cut(path.Base(file), ".ko")
-		t.files[underscored(name)] = "/" + file
-	}
+	t := tree{deps: deps}
+	drivers := t.drivers()
 	text, err := r.ReadFile(dir + "/modules.alias")
-	if err != nil {
+	if err != nil || len(drivers) == 0 {
 		return t
 	}
-	for l := range strings.Lines(string(text)) {
-		l = strings.TrimSuffix(l, "\n") // there are tens of thousands, so the name at its end is looked at first
-		name := l[strings.LastIndexByte(l, ' ')+1:]
-		if !strings.Contains(t.files[underscored(name)], driverDir) {
+	for l := range bytes.Lines(text) {
+		l = bytes.TrimSuffix(l, []byte("\n"))
+		if !drivers[string(l[bytes.LastIndexByte(l, ' ')+1:])] {
 			continue
 		}
-		if f := strings.Fields(l); len(f) == 3 && f[0] == "alias" {
-			t.aliases = append(t.aliases, alias{pattern: f[1], module: name})
+		if f := strings.Fields(string(l)); len(f) == 3 && f[0] == "alias" {
+			t.aliases = append(t.aliases, alias{pattern: f[1], module: f[2]})
 		}
 	}
 	return t
+}
+
+// drivers are those of watchdogs, by both spellings of their names.
+func (t tree) drivers() map[string]bool {
+	out := map[string]bool{}
+	for rest := t.deps; ; {
+		i := bytes.Index(rest, []byte(driverDir))
+		if i < 0 {
+			return out
+		}
+		rest = rest[i+len(driverDir):]
+		if n := bytes.Index(rest, []byte(".ko")); n > 0 {
+			out[string(rest[:n])], out[underscored(string(rest[:n]))] = true, true
+		}
+	}
+}
+
+// has says whether there is a file of a module; file names may have dashes in place of underscores.
+func (t tree) has(name string) bool {
+	return bytes.Contains(t.deps, []byte("/"+name+".ko")) || bytes.Contains(t.deps, []byte("/"+strings.ReplaceAll(name, "_", "-")+".ko"))
 }
 
 // devices lists the devices of the buses that such drivers are for, "pci" of "pci:v00008086d*". USB is left out: what is
