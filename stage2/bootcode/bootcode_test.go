@@ -3,6 +3,9 @@ package bootcode
 import (
 	"bytes"
 	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -70,6 +73,35 @@ func TestFits(t *testing.T) {
 		err := code.Fits(c.table)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// TestRealGRUB takes Debian's GRUB: boot.img as its package has it, core.img by the command that a blocker names.
+func TestRealGRUB(t *testing.T) {
+	boot, err := os.ReadFile("/usr/lib/grub/i386-pc/boot.img")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "core.img")
+	for _, modules := range [][]string{
+		{"biosdisk", "part_msdos", "fat"}, // fits the gap of 62 sectors that old tables have
+		{"biosdisk", "part_msdos", "fat", "ext2", "normal", "configfile", "linux", "serial", "terminal", "echo", "search", "search_label"},
+	} {
+		args := append([]string{"--format=i386-pc", "--prefix=(hd0,msdos1)/grub", "--output=" + name}, modules...)
+		if out, err := exec.Command("grub-mkimage", args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		core, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, err := Parse(boot, core)
+		if err != nil || len(modules) == 3 && code.Fits(mbr(63*sector)) != nil {
+			t.Errorf("%d modules, %d bytes: %v", len(modules), len(core), err)
+		}
+		if _, err := Parse(boot, core[:len(core)-sector]); err == nil {
+			t.Error("one sector less is not seen")
 		}
 	}
 }
