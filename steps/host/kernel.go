@@ -46,7 +46,13 @@ func IsInitramfs() bool {
 	if err := unix.Statfs("/", &st); err != nil {
 		return false
 	}
-	return int64(st.Type) == unix.RAMFS_MAGIC || int64(st.Type) == unix.TMPFS_MAGIC
+	return inMemory(int64(st.Type))
+}
+
+// inMemory knows the magic numbers. f_type has 32 bits with a sign on 32-bit machines, where that of ramfs is negative.
+func inMemory(magic int64) bool {
+	low := uint32(magic & 0xffffffff) //nolint:gosec // that is the point
+	return low == unix.RAMFS_MAGIC || low == unix.TMPFS_MAGIC
 }
 
 // Mount implements Kernel.
