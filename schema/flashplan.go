@@ -28,10 +28,26 @@ type FlashPlan struct {
 	Alone bool `json:"alone,omitempty"`
 	// BootFiles go onto the new boot partition: what a flasher would have put there (E27).
 	BootFiles []BootFile `json:"boot_files,omitempty"`
+	// BootCode is put on the disk beside the image, nil for an image that has its own (S57).
+	BootCode *BootCodePlan `json:"boot_code,omitempty"`
 	// MaxBadBlocks is how many blocks that can't be read are allowed, N or N%; empty for no test (S31).
 	MaxBadBlocks string `json:"max_bad_blocks,omitempty"`
+	// Watchdog is nil when the hardware watchdog is to be left alone.
+	Watchdog *WatchdogPlan `json:"watchdog,omitempty"`
 	// KernelRelease is what the modules were built for.
 	KernelRelease string `json:"kernel_release"`
+}
+
+// WatchdogPlan is how stage 2 comes by a hardware watchdog. Modules are loaded first of all; without them it still uses what
+// the kernel has.
+type WatchdogPlan struct {
+	Modules []string `json:"modules"`
+}
+
+// BootCodePlan is GRUB for a BIOS: boot.img and core.img in the archive.
+type BootCodePlan struct {
+	BootImg ArchiveFile `json:"boot_img"`
+	CoreImg ArchiveFile `json:"core_img"`
 }
 
 // ArchiveFile is a file of the initramfs; Name is its file name on the new system.

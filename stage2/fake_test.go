@@ -112,6 +112,8 @@ func (k *fakeKernel) Reboot() error {
 	panic(errEnded)
 }
 
+func (k *fakeKernel) Sync() {}
+
 func (k *fakeKernel) Memory(n int) ([]byte, error) { return make([]byte, n), nil }
 func (k *fakeKernel) Uptime() time.Duration        { return k.clock }
 func (k *fakeKernel) Sleep(d time.Duration)        { k.clock += d }

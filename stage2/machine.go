@@ -76,12 +76,12 @@ func (m *machine) readPlan(context.Context) error {
 	}
 	m.log.open()
 	m.log.printf("balena-migrate %s, stage 2", m.version)
-	m.feedWatchdog()
 	plan, err := flashplan.Load(m)
+	m.plan = plan
+	m.startWatchdog()
 	if err != nil {
 		return err
 	}
-	m.plan = plan
 	id, err := m.ReadFile("/proc/sys/kernel/random/boot_id")
 	m.outcome.BootID = strings.TrimSpace(string(id))
 	return err

@@ -67,11 +67,8 @@ func (m *machine) options(what string) flash.Options {
 
 // flash writes the image, reads it back, and mends what differs.
 func (m *machine) flash(ctx context.Context) error {
-	if m.target == nil {
-		var err error
-		if m.target, err = m.kernel.OpenDisk("/dev/" + m.disk.Name); err != nil {
-			return err
-		}
+	if err := m.openTarget(); err != nil {
+		return err
 	}
 	index := m.img.Index()
 	rep, err := flash.Flash(ctx, m.target, m.img, m.options("flash"))
@@ -90,6 +87,16 @@ func (m *machine) flash(ctx context.Context) error {
 	m.log.printf("read back and compared in %.1f s", rep.ReadBack.Seconds())
 	m.noteMemory()
 	return nil
+}
+
+// openTarget takes the whole disk, unless it is still taken.
+func (m *machine) openTarget() error {
+	if m.target != nil {
+		return nil
+	}
+	var err error
+	m.target, err = m.kernel.OpenDisk("/dev/" + m.disk.Name)
+	return err
 }
 
 // findPartitions makes the kernel see the new table and finds the new system's partitions.
@@ -288,10 +295,7 @@ func (m *machine) restart() {
 	m.log.printf("the migration is complete; rebooting into balenaOS")
 	m.keepLog()
 	m.kernel.Sleep(time.Second) // the console is a slow line
-	m.dog.release()
-	if err := m.kernel.Reboot(); err != nil {
-		m.log.printf("reboot: %v", err)
-	}
+	m.reboot()
 }
 
 // strand ends a migration that failed right of the line for good: the reason is left on the data partition if that can
@@ -306,8 +310,5 @@ func (m *machine) strand(phase string, cause error) {
 	for end := m.kernel.Uptime() + hold; m.kernel.Uptime() < end; m.kernel.Sleep(10 * time.Second) {
 		m.log.printf("THE MIGRATION FAILED in %q after the disk was written: %v", phase, cause)
 	}
-	m.dog.release()
-	if err := m.kernel.Reboot(); err != nil {
-		m.log.printf("reboot: %v", err)
-	}
+	m.reboot()
 }

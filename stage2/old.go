@@ -125,8 +125,8 @@ func (m *machine) giveUp(phase string, cause error) {
 // comeBack starts the old system. With the boot configuration put back that is a reboot; without, its own init is
 // started from here, so that an entry that is still armed does not lead here again.
 func (m *machine) comeBack() {
+	m.dog.feedFor(endLimit)
 	m.closeTarget()
-	m.dog.release()
 	if m.plan != nil {
 		m.lastWord()
 		if err := m.unmountAll(); err != nil {
@@ -135,14 +135,13 @@ func (m *machine) comeBack() {
 	}
 	reboot := m.disarmed && (!m.rehearsed || m.plan.Stage2.AfterNoFlash == "reboot")
 	if !reboot {
+		m.dog.release()
 		m.handOver()
 	}
 	m.log.printf("rebooting into the old system")
 	m.keepLog()
 	m.kernel.Sleep(time.Second) // the console is a slow line
-	if err := m.kernel.Reboot(); err != nil {
-		m.log.printf("reboot: %v", err)
-	}
+	m.reboot()
 }
 
 // lastWord leaves the outcome, and disarms if that has not been done, as far as the disk can be reached at all.

@@ -158,6 +158,9 @@ func (m *machine) verify(ctx context.Context) error {
 			return err
 		}
 	}
+	if _, err := m.bootCode(); err != nil {
+		return err
+	}
 	m.noteMemory()
 	return m.knows("vfat", "ext4")
 }

@@ -10,10 +10,13 @@ import (
 // laterCmd is the process that step reboot leaves behind.
 type laterCmd struct {
 	Delay    time.Duration `required:""`
-	Argument string        // of the kernel's restart
+	Argument string        `help:"Of the kernel's restart."`
+	Watchdog string        `help:"Arm this watchdog first."`
+	Timeout  time.Duration `help:"The watchdog's."`
 }
 
 // Run implements the command. It waits until its parent has ended, so that the result is out, and then for the delay.
 func (c laterCmd) Run(ctx context.Context) error {
-	return host.At("/").RebootAfterParent(ctx, c.Delay, c.Argument)
+	how := host.Restart{Argument: c.Argument, Guard: host.Guard{Watchdog: c.Watchdog, Timeout: c.Timeout}}
+	return host.At("/").RebootAfterParent(ctx, c.Delay, how)
 }

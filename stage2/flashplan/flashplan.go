@@ -18,6 +18,7 @@ const (
 	ConfigJSON = Dir + "/config.json"
 	Networks   = Dir + "/system-connections"
 	BootFiles  = Dir + "/boot-files"
+	BootCode   = Dir + "/boot-code"
 	Modules    = Dir + "/modules"
 )
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/disarm"
@@ -42,10 +43,21 @@ func (Step) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
 		return plan, err
 	}
 	backend, blocked := boot.Find(site, v.Config.Boot.Method)
-	if plan.Blocked = blocked; backend == nil {
+	plan.Blocked = append(blocked, stillSecure(v)...)
+	if backend == nil || len(plan.Blocked) > 0 {
 		return plan, nil
 	}
 	return planArm(plan, v, site, backend)
+}
+
+// stillSecure asks again what precheck asked: between the two somebody may have been in the firmware's setup, and arm-boot
+// can be run without precheck. A kernel that is not signed as the firmware wants would not start, and nobody is there.
+func stillSecure(v steps.View) []schema.Blocked {
+	if slices.Contains(v.Config.Checks.Skip, boot.SecureBootCheck) {
+		return nil
+	}
+	_, blocked := boot.SecureBoot(v.Device)
+	return blocked
 }
 
 // planArm compares the boot configuration with its armed form.

@@ -29,7 +29,7 @@ func TestEveryDevice(t *testing.T) {
 			in.Facts.Initramfs = &schema.InitramfsFacts{Path: work + "/stage2.cpio.gz", Size: 7, SHA256: disarm.Sum([]byte("archive")), Modules: []string{}}
 			before := tree(t, d.Root())
 			blocked := strings.Join(d.Blocked, " ")
-			if blocked == "boot-loader" || blocked == "grubenv" {
+			if blocked == "boot-loader" || blocked == "grubenv" || blocked == "secure-boot" {
 				res, err := steptest.RunOn(d.Host).Converge(context.Background(), armboot.Step{}, in)
 				if err != nil || res.Status != schema.BlockedBy || res.Blocked[0].Check != blocked {
 					t.Errorf("%s %v %+v, want it blocked by %s", res.Status, err, res.Blocked, blocked)

@@ -81,6 +81,8 @@ type Host interface {
 	Spawn(cmd Cmd) (pid int, err error)
 	// OpenDevice opens a device for writing that is there already.
 	OpenDevice(name string) (io.WriteCloser, error)
+	// OpenWatchdog starts a hardware watchdog and returns it with the timeout that it took, 0 where it does not tell.
+	OpenWatchdog(name string, timeout time.Duration) (io.WriteCloser, time.Duration, error)
 	// MeasureWrite writes up to size bytes to a file in dir that is removed again, for limit at the longest, and says how
 	// many it were and how long it took until the drive had them.
 	MeasureWrite(ctx context.Context, dir string, size int64, limit time.Duration) (int64, time.Duration, error)

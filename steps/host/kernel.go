@@ -26,6 +26,8 @@ type Kernel interface {
 	// SwitchRoot makes a mounted file system the root, takes /dev, /proc and /sys along, and replaces this process by its
 	// init. It returns only when it failed.
 	SwitchRoot(root, init string) error
+	// Sync writes to the disks what they don't have yet; a disk that hangs hangs it.
+	Sync()
 	// Reboot syncs and restarts the machine.
 	Reboot() error
 	// Memory returns n bytes outside the heap, page-aligned, so that they suit direct I/O and cost nothing twice.
@@ -114,6 +116,9 @@ func (k Linux) SwitchRoot(root, init string) error {
 	}
 	return k.Exec(init, []string{init})
 }
+
+// Sync implements Kernel.
+func (Linux) Sync() { unix.Sync() }
 
 // Reboot implements Kernel.
 func (Linux) Reboot() error {

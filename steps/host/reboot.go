@@ -2,8 +2,11 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
@@ -22,29 +25,48 @@ const patience = 5 * time.Minute
 // --reboot-argument=` writes, one line).
 const rebootParam = "/run/systemd/reboot-param"
 
+// Guard is a hardware watchdog by its device, empty for none, and how long the machine may take to restart.
+type Guard struct {
+	Watchdog string
+	Timeout  time.Duration
+}
+
+// Restart is how a machine is rebooted. An Argument other than "" reaches the kernel's drivers (reboot(2),
+// LINUX_REBOOT_CMD_RESTART2); only systemd passes it on, and it is an error elsewhere.
+type Restart struct {
+	Argument string
+	Guard    Guard
+}
+
 // RebootAfterParent waits until the parent process has ended and then for delay, and reboots. When ctx ends before that,
-// nothing happens; when it ends later, that is init stopping this process too, and it must not keep the machine up. An
-// argument other than "" reaches the kernel's drivers (reboot(2), LINUX_REBOOT_CMD_RESTART2); only systemd passes it on, and
-// it is an error elsewhere.
-func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration, argument string) error {
+// nothing happens; when it ends later, that is init stopping this process too, and it must not keep the machine up.
+func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration, how Restart) error {
 	for parent := os.Getppid(); os.Getppid() == parent && parent != 1; {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if !sleep(ctx, delay) {
 		return ctx.Err()
 	}
-	if err := r.passArgument(argument); err != nil {
+	if err := r.passArgument(how.Argument); err != nil {
 		return err
 	}
 	unix.Sync()
+	var dog io.WriteCloser
+	if how.Guard.Watchdog != "" {
+		dog = r.armForReboot(how.Guard.Watchdog, how.Guard.Timeout)
+	}
+	defer runtime.KeepAlive(dog) // closed by the end of this process, which leaves it running
 	if err := syscall.Kill(1, r.initSignal()); err != nil {
+		if dog != nil {
+			err = errors.Join(err, StopWatchdog(dog))
+		}
 		return fmt.Errorf("tell init to reboot: %w", err)
 	}
 	if !sleep(ctx, patience) {
 		return nil
 	}
 	unix.Sync()
-	return restart(argument)
+	return restart(how.Argument)
 }
 
 // passArgument leaves the argument for init.

@@ -3,12 +3,15 @@ package initramfs
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/disarm"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
+	"github.com/balena-community/balena-migrate/steps/device/newboot"
 	"github.com/balena-community/balena-migrate/steps/device/uenv"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
@@ -22,6 +25,9 @@ func (p *parts) addBootFiles(v steps.View) error {
 				return err
 			}
 		}
+	}
+	if err := p.addBootCode(v); err != nil {
+		return err
 	}
 	proxy := v.Facts.Network.Proxy
 	if proxy == nil {
@@ -69,12 +75,37 @@ func (p *parts) addBootFile(v steps.View, name, sha256, to, step string) error {
 	if err != nil {
 		return err
 	}
-	at := fmt.Sprintf("%s/%d-%s", flashplan.BootFiles, len(p.plan.BootFiles), path.Base(name))
-	f := p.carry(data, at, path.Base(name))
-	if f.SHA256 != sha256 {
+	if disarm.Sum(data) != sha256 {
 		return steps.WithHint(fmt.Errorf("%s: not the file that %s wrote", name, step), "run step "+step+" again")
 	}
+	p.carryBootFile(data, path.Base(name), to)
+	return nil
+}
+
+// carryBootFile takes a file along for a place on the boot partition, in place of another that was to go there.
+func (p *parts) carryBootFile(data []byte, name, to string) {
+	p.plan.BootFiles = slices.DeleteFunc(p.plan.BootFiles, func(b schema.BootFile) bool { return b.To == to })
+	at := fmt.Sprintf("%s/%d-%s", flashplan.BootFiles, len(p.carried), name)
+	f := p.carry(data, at, name)
 	p.plan.BootFiles = append(p.plan.BootFiles, schema.BootFile{Name: f.Name, Path: f.Path, Size: f.Size, SHA256: f.SHA256, To: to})
+}
+
+// addBootCode takes GRUB for a BIOS along where the image has none, and its grub.cfg (S57, S58).
+func (p *parts) addBootCode(v steps.View) error {
+	in, blocked := newboot.Ask(v, firmware(v))
+	switch {
+	case in == nil:
+		return nil
+	case len(blocked) > 0:
+		return fmt.Errorf("%s: expected %s", blocked[0].Got, blocked[0].Want) // asked before; something has changed meanwhile
+	}
+	p.plan.BootCode = &schema.BootCodePlan{
+		BootImg: p.carry(in.BootImg, flashplan.BootCode+"/boot.img", schema.ExtraBootImg),
+		CoreImg: p.carry(in.CoreImg, flashplan.BootCode+"/core.img", schema.ExtraCoreImg),
+	}
+	if in.Cfg != nil {
+		p.carryBootFile(in.Cfg, schema.ExtraGrubCfg, "/grub/grub.cfg")
+	}
 	return nil
 }
 

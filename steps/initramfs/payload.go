@@ -90,7 +90,7 @@ func (p *parts) unpacked(v steps.View) (int64, error) {
 	for _, data := range p.carried {
 		n += int64(len(data))
 	}
-	for _, m := range p.modules {
+	for _, m := range p.files() {
 		info, err := v.Device.Stat(p.tree.dir + "/" + m)
 		if err != nil {
 			return 0, err

@@ -18,6 +18,7 @@ import (
 	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
+	"github.com/balena-community/balena-migrate/steps/device/newboot"
 )
 
 const (
@@ -84,7 +85,7 @@ func needs(plan *steps.Plan, f schema.Facts) bool {
 }
 
 // suits checks what can only be known now that the image is: that it is for the device type of config.json and
-// of the machine (E6, E37, E38).
+// of the machine (E6, E37, E38), and that the machine's firmware will find something to start in it (E28).
 func suits(v steps.View) []schema.Blocked {
 	data, err := v.Files.ReadFile(v.Config.Balena.ConfigJSON)
 	if err != nil {
@@ -94,9 +95,20 @@ func suits(v steps.View) []schema.Blocked {
 	if err != nil {
 		return []schema.Blocked{configBlocked(err)}
 	}
-	if slices.Contains(v.Config.Checks.Skip, devicetype.Check) {
-		return nil
+	var out []schema.Blocked
+	if !slices.Contains(v.Config.Checks.Skip, devicetype.Check) {
+		out = disagree(v, c)
 	}
+	_, against := newboot.Ask(v, firmware(v))
+	for _, b := range against {
+		if b.Check == "options" || !slices.Contains(v.Config.Checks.Skip, b.Check) {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+func disagree(v steps.View, c *configjson.File) []schema.Blocked {
 	claims := devicetype.Claims{
 		Image: v.Facts.Image.DeviceType, ImageArch: v.Facts.Image.Arch, Config: c.DeviceType(), Asked: v.Config.Image.DeviceType, Machine: v.Device.Machine(),
 	}
@@ -162,7 +174,7 @@ func (b build) facts(product schema.FileStamp, entries []entry) *schema.Initramf
 	if plan.Backup != nil {
 		f.InPlace += inplace.Total(plan.Backup.Extents)
 	}
-	for _, m := range b.parts.modules {
+	for _, m := range b.parts.files() {
 		f.Modules = append(f.Modules, moduleName(m))
 	}
 	for _, e := range entries {

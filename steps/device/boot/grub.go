@@ -133,11 +133,10 @@ func (Grub) checkEnv(s Site) []schema.Blocked {
 		return nil
 	}
 	cfg, err := disarm.Read(s, grubCfg)
-	if failed, _ := env.Get("recordfail"); failed == "1" && err == nil && waitsAfterFailure(commands(string(cfg.Data))) {
-		return block("recordfail=1: GRUB thinks that the last boot failed, and will show its menu until somebody chooses", "a GRUB that boots by itself",
-			"see that grub-common's service clears it at every boot, or grub-editenv "+grubEnv+" unset recordfail")
+	if err != nil {
+		return nil //nolint:nilerr // checkConfig speaks about it
 	}
-	return nil
+	return askVariables(env, string(cfg.Data))
 }
 
 // Files implements Backend.

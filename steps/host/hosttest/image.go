@@ -11,8 +11,8 @@ import (
 // ImageSize is the size of Image in bytes.
 const ImageSize = 24 << 20
 
-// Image makes a small disk image in the form of balenaOS, by the programs of a Linux system: a FAT boot partition with
-// device-type.json, and 3 MiB that do not compress in another.
+// Image makes a small disk image in the form of balenaOS, by the programs of a Linux system: boot code, a FAT boot partition
+// with device-type.json, and 3 MiB that do not compress in another.
 func Image(t testing.TB) []byte {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "balena.img")
@@ -27,6 +27,7 @@ func Image(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	copy(data, "\xeb\x63\x90") // a jump, with which boot code begins
 	state := uint32(1)
 	for i := range 3 << 20 {
 		state = state*1664525 + 1013904223 // Numerical Recipes
