@@ -10,8 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// systemdReboot is SIGRTMIN+5 as glibc counts, on which systemd starts reboot.target (systemd(1), "Signals").
-const systemdReboot = syscall.Signal(34 + 5)
+// Signals to systemd, SIGRTMIN+5 and +6 as glibc counts: it starts reboot.target and kexec.target (systemd(1), "Signals").
+// Either stops every service and unmounts what there is; the second ends in the kernel that is loaded, and without one in
+// an ordinary reboot (systemd-shutdown, src/shutdown/shutdown.c).
+const (
+	systemdReboot = syscall.Signal(34 + 5)
+	systemdKexec  = syscall.Signal(34 + 6)
+)
 
 // patience is how long init may take before the kernel is told directly: a unit that does not stop must not keep a
 // device, which nobody can reach any more, from its migration. systemd's own limit for a unit is 90 s.
@@ -19,7 +24,8 @@ const patience = 5 * time.Minute
 
 // RebootAfterParent waits until the parent process has ended and then for delay, and reboots. When ctx ends before that,
 // nothing happens; when it ends later, that is init stopping this process too, and it must not keep the machine up.
-func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration) error {
+// kexec goes into the kernel that is loaded in place of the firmware; it needs systemd.
+func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration, kexec bool) error {
 	for parent := os.Getppid(); os.Getppid() == parent && parent != 1; {
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -27,14 +33,18 @@ func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration) err
 		return ctx.Err()
 	}
 	unix.Sync()
-	if err := syscall.Kill(1, initSignal()); err != nil {
+	signal, command := initSignal(), unix.LINUX_REBOOT_CMD_RESTART
+	if kexec {
+		signal, command = systemdKexec, unix.LINUX_REBOOT_CMD_KEXEC
+	}
+	if err := syscall.Kill(1, signal); err != nil {
 		return fmt.Errorf("tell init to reboot: %w", err)
 	}
 	if !sleep(ctx, patience) {
 		return nil
 	}
 	unix.Sync()
-	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	return unix.Reboot(command)
 }
 
 // sleep returns false when ctx ended first.
