@@ -112,9 +112,10 @@ func (k *fakeKernel) Reboot() error {
 	panic(errEnded)
 }
 
-func (k *fakeKernel) Memory(n int) ([]byte, error) { return make([]byte, n), nil }
-func (k *fakeKernel) Uptime() time.Duration        { return k.clock }
-func (k *fakeKernel) Sleep(d time.Duration)        { k.clock += d }
+func (k *fakeKernel) Memory(n int) ([]byte, error)    { return make([]byte, n), nil }
+func (k *fakeKernel) Map(name string) ([]byte, error) { return k.h.ReadFile(name) }
+func (k *fakeKernel) Uptime() time.Duration           { return k.clock }
+func (k *fakeKernel) Sleep(d time.Duration)           { k.clock += d }
 
 func (k *fakeKernel) OpenDisk(device string) (host.Disk, error) {
 	if k.openErr != nil {
