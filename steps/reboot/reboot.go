@@ -49,7 +49,12 @@ func (Step) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
 		plan.Facts.Reboot = pending
 		return plan, nil
 	}
-	plan.Add(schedule{note: note, self: v.Self, bootID: id, delay: time.Duration(v.Config.Reboot.DelayS) * time.Second})
+	kexec := v.Config.Boot.Arm && v.Facts.Boot.Method == boot.Kexec{}.Name()
+	if kexec && !(boot.Kexec{}).Armed(v.Device) { // it ended with the boot in which it was armed
+		plan.Need("arm-boot")
+		return plan, nil
+	}
+	plan.Add(schedule{note: note, self: v.Self, bootID: id, kexec: kexec, delay: time.Duration(v.Config.Reboot.DelayS) * time.Second})
 	return plan, nil
 }
 
@@ -67,6 +72,14 @@ func Pending(r host.Reader, note, bootID string) *schema.RebootFacts {
 	return s.Facts.Reboot
 }
 
+// Last is the boot in which the last reboot was scheduled, empty when none was.
+func Last(r host.Reader, note string) string {
+	if s := steps.LoadStamp(r, note); s != nil && s.Facts.Reboot != nil {
+		return s.Facts.Reboot.BootID
+	}
+	return ""
+}
+
 // Note is where a pending reboot is noted in a work dir.
 func Note(workDir string) string { return path.Join(workDir, noteName) }
 
@@ -76,6 +89,7 @@ type schedule struct {
 	self   string
 	bootID string
 	delay  time.Duration
+	kexec  bool
 }
 
 // Note implements steps.Change.
@@ -86,7 +100,11 @@ func (s schedule) Note() schema.ChangeNote {
 // Apply implements steps.Change.
 func (s schedule) Apply(_ context.Context, t steps.Target) error {
 	due := t.Device.Now().Add(s.delay).UTC().Truncate(time.Second)
-	pid, err := t.Device.Spawn(host.Cmd{Name: s.self, Args: []string{"reboot-later", "--delay", s.delay.String()}})
+	args := []string{"reboot-later", "--delay", s.delay.String()}
+	if s.kexec {
+		args = append(args, "--kexec")
+	}
+	pid, err := t.Device.Spawn(host.Cmd{Name: s.self, Args: args})
 	if err != nil {
 		return err
 	}
