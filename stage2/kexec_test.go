@@ -126,7 +126,10 @@ func (l *lab) wantUntouched(t *testing.T) {
 
 // Where the work dir can be mounted, as on btrfs, the record there is removed and the word left beside it.
 func TestKexecWithWorkDir(t *testing.T) {
-	l := newKexec(t, func(p *schema.FlashPlan) { p.WorkDir = workDir })
+	l := newKexec(t, func(p *schema.FlashPlan) {
+		p.WorkDir, p.Layered, p.WorkFS.Type = workDir, false, "btrfs"
+		p.Root = p.WorkFS
+	})
 	record := oldRoot + workDir + "/" + disarm.RecordName
 	put(t, l.h, record, schema.Armed{Schema: schema.ArmedName, Method: "kexec", BootID: "before", Files: []schema.ArmedFile{}, Loaded: disarm.Sum(nil)})
 	l.h.Put(flashplan.Image, "short")
@@ -136,6 +139,9 @@ func TestKexecWithWorkDir(t *testing.T) {
 	}
 	if _, err := l.h.Stat(record); err == nil {
 		t.Error("the record is still there")
+	}
+	if got := l.k.options["btrfs"]; got != "subvolid=5" { // else the paths of the plan are those of the default subvolume
+		t.Errorf("mounted with %q", got)
 	}
 }
 
