@@ -77,6 +77,8 @@ type MemoryFacts struct {
 	// Held is the part of Need that holds the image and the backup; InPlace is what is read from the disk instead.
 	Held    int64 `json:"held_bytes,omitempty"`
 	InPlace int64 `json:"in_place_bytes,omitempty"`
+	// Carried is what of image and backup travels in the initramfs.
+	Carried int64 `json:"carried_bytes,omitempty"`
 	// Alone says that stage 2 is started without the host's own initramfs.
 	Alone bool `json:"alone,omitempty"`
 }
@@ -294,6 +296,8 @@ type InitramfsFacts struct {
 	// Held and InPlace are the bytes of image and backup that stage 2 holds in memory, and that it reads from the disk.
 	Held    int64 `json:"held_bytes,omitempty"`
 	InPlace int64 `json:"in_place_bytes,omitempty"`
+	// Carried are the bytes of image and backup that travel in it, because stage 2 could not mount where they lie.
+	Carried int64 `json:"carried_bytes,omitempty"`
 	// Alone says that memory is too short for the host's own initramfs beside this one.
 	Alone bool `json:"alone,omitempty"`
 }

@@ -10,7 +10,8 @@ type FlashPlan struct {
 	// Disk is written over; Root is the old system's root, where stage 2 disarms and leaves its outcome.
 	Disk Disk       `json:"disk"`
 	Root FileSystem `json:"root"`
-	// WorkDir lies on the file system WorkFS: its path there, not where it was mounted.
+	// WorkDir lies on the file system WorkFS: its path there, not where it was mounted. Where the old system's work dir is
+	// out of reach, it is another directory for the outcome, and without a UUID of WorkFS there is none.
 	WorkFS  FileSystem `json:"work_fs"`
 	WorkDir string     `json:"work_dir"`
 	// Log is a partition on another disk that gets the log (S23), nil for none.
@@ -26,6 +27,11 @@ type FlashPlan struct {
 	Stage2     Stage2Config  `json:"stage2"`
 	// Alone says that there is no initramfs of the host's beside this one, and so no /init to come back by.
 	Alone bool `json:"alone,omitempty"`
+	// Kexec says that the old system's kernel started this one: nothing is armed on the disk, and a reboot is the way back.
+	Kexec bool `json:"kexec,omitempty"`
+	// Layered says that Root lies in layers that stage 2 does not have, such as LVM: it is not mounted, and Disk is found
+	// without it.
+	Layered bool `json:"layered,omitempty"`
 	// BootFiles go onto the new boot partition: what a flasher would have put there (E27).
 	BootFiles []BootFile `json:"boot_files,omitempty"`
 	// BootCode is put on the disk beside the image, nil for an image that has its own (S57).

@@ -124,7 +124,7 @@ func (m *machine) fileSystem(uuid, fstype string) (string, error) {
 	if err := m.MkdirAll(point, 0o755); err != nil {
 		return "", err
 	}
-	if err := m.kernel.Mount("/dev/"+device, point, fstype, fatQuiet(fstype), true); err != nil {
+	if err := m.kernel.Mount("/dev/"+device, point, fstype, mountOptions(fstype), true); err != nil {
 		return "", err
 	}
 	m.mounts = append(m.mounts, mount{uuid: uuid, point: point, device: device})

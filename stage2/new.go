@@ -276,16 +276,20 @@ func (m *machine) with(p partition, readOnly bool, act func(point string) error)
 	if err := m.MkdirAll(point, 0o755); err != nil {
 		return err
 	}
-	if err := m.kernel.Mount("/dev/"+p.name, point, p.fstype, fatQuiet(p.fstype), readOnly); err != nil {
+	if err := m.kernel.Mount("/dev/"+p.name, point, p.fstype, mountOptions(p.fstype), readOnly); err != nil {
 		return err
 	}
 	return errors.Join(act(point), m.kernel.Unmount(point))
 }
 
-// fatQuiet is the mount option that lets chmod pass on FAT, which has no modes (mount(8)).
-func fatQuiet(fstype string) string {
-	if fstype == "vfat" {
+// mountOptions are what a type of file system needs: on FAT, which has no modes, chmod is to pass (mount(8)); of a btrfs its
+// top is to be seen, from which the paths of the plan are told, and not the subvolume that is its default (btrfs(5)).
+func mountOptions(fstype string) string {
+	switch fstype {
+	case "vfat":
 		return "quiet"
+	case "btrfs":
+		return "subvolid=5"
 	}
 	return ""
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
+	"github.com/balena-community/balena-migrate/steps/device/target"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -26,7 +27,7 @@ type Step struct{}
 func (Step) Name() string { return "arm-boot" }
 
 // Plan implements steps.Step.
-func (Step) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
+func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	plan := steps.Plan{Facts: v.Facts}
 	plan.Facts.Boot = nil
 	if !v.Config.Boot.Arm {
@@ -46,6 +47,9 @@ func (Step) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
 	plan.Blocked = append(blocked, stillSecure(v)...)
 	if backend == nil || len(plan.Blocked) > 0 {
 		return plan, nil
+	}
+	if loader, ok := backend.(boot.Loader); ok {
+		return planLoad(ctx, plan, v, site, loader)
 	}
 	return planArm(plan, v, site, backend)
 }
@@ -106,15 +110,29 @@ func planArm(plan steps.Plan, v steps.View, site boot.Site, backend boot.Backend
 
 // staleTraces removes what an earlier stage 2 left, so that status never mistakes it for the coming one's.
 func staleTraces(v steps.View) ([]steps.Change, error) {
+	site, err := boot.At(v.Device)
+	if err != nil {
+		return nil, err
+	}
+	places := []target.Word{{Dir: v.WorkDir}}
+	if w, found := target.FindWord(site, v.Files, v.WorkDir); found && w.OnDevice {
+		places = append(places, w)
+	}
 	var out []steps.Change
-	for _, name := range []string{flashplan.OutcomeName, flashplan.LogName} {
-		name = path.Join(v.WorkDir, name)
-		state, err := disarm.Read(v.Files, name)
-		if err != nil {
-			return nil, err
+	for _, w := range places {
+		place := steps.InFiles
+		if w.OnDevice {
+			place = steps.OnDevice
 		}
-		if state.Exists {
-			out = append(out, steps.Remove{Place: steps.InFiles, Path: name, Before: state.Data})
+		for _, name := range []string{flashplan.OutcomeName, flashplan.LogName} {
+			name = path.Join(w.Dir, name)
+			state, err := disarm.Read(w.Reader(v.Device, v.Files), name)
+			if err != nil {
+				return nil, err
+			}
+			if state.Exists {
+				out = append(out, steps.Remove{Place: place, Path: name, Before: state.Data})
+			}
 		}
 	}
 	return out, nil
@@ -245,6 +263,9 @@ func (Disarm) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
 		if change != nil {
 			plan.Add(change)
 		}
+	}
+	if id, err := boot.BootID(v.Device); err == nil && id == rec.BootID && loaded(v.Device, rec, boot.Kexec{}) {
+		plan.Add(unload{})
 	}
 	plan.Add(steps.Remove{Place: steps.InFiles, Path: record, Secret: true})
 	return plan, nil

@@ -32,6 +32,8 @@ type Kernel interface {
 	Reboot() error
 	// Memory returns n bytes outside the heap, page-aligned, so that they suit direct I/O and cost nothing twice.
 	Memory(n int) ([]byte, error)
+	// Map returns a file that lies in memory, such as one of the initramfs, without a copy of it (mmap(2), MAP_SHARED).
+	Map(name string) ([]byte, error)
 	// Uptime is the time since the kernel started.
 	Uptime() time.Duration
 	Sleep(d time.Duration)
@@ -133,6 +135,27 @@ func (Linux) Memory(n int) ([]byte, error) {
 		return nil, fmt.Errorf("%d bytes of memory: %w", n, err)
 	}
 	return m[:n], nil
+}
+
+// Map implements Kernel.
+func (Linux) Map(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() == 0 {
+		return nil, nil
+	}
+	m, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, &os.PathError{Op: "mmap", Path: name, Err: err}
+	}
+	return m, nil
 }
 
 // Uptime implements Kernel.

@@ -14,8 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// systemdReboot is SIGRTMIN+5 as glibc counts, on which systemd starts reboot.target (systemd(1), "Signals").
-const systemdReboot = syscall.Signal(34 + 5)
+// Signals to systemd, SIGRTMIN+5 and +6 as glibc counts: it starts reboot.target and kexec.target (systemd(1), "Signals").
+// Either stops every service and unmounts what there is; the second ends in the kernel that is loaded, and without one in
+// an ordinary reboot (systemd-shutdown, src/shutdown/shutdown.c).
+const (
+	systemdReboot = syscall.Signal(34 + 5)
+	systemdKexec  = syscall.Signal(34 + 6)
+)
 
 // patience is how long init may take before the kernel is told directly: a unit that does not stop must not keep a
 // device, which nobody can reach any more, from its migration. systemd's own limit for a unit is 90 s.
@@ -32,9 +37,11 @@ type Guard struct {
 }
 
 // Restart is how a machine is rebooted. An Argument other than "" reaches the kernel's drivers (reboot(2),
-// LINUX_REBOOT_CMD_RESTART2); only systemd passes it on, and it is an error elsewhere.
+// LINUX_REBOOT_CMD_RESTART2); only systemd passes it on, and it is an error elsewhere. Kexec goes into the kernel that is loaded
+// in place of the firmware; it needs systemd too.
 type Restart struct {
 	Argument string
+	Kexec    bool
 	Guard    Guard
 }
 
@@ -56,7 +63,11 @@ func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration, how
 		dog = r.armForReboot(how.Guard.Watchdog, how.Guard.Timeout)
 	}
 	defer runtime.KeepAlive(dog) // closed by the end of this process, which leaves it running
-	if err := syscall.Kill(1, r.initSignal()); err != nil {
+	signal := r.initSignal()
+	if how.Kexec {
+		signal = systemdKexec
+	}
+	if err := syscall.Kill(1, signal); err != nil {
 		if dog != nil {
 			err = errors.Join(err, StopWatchdog(dog))
 		}
@@ -66,7 +77,7 @@ func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration, how
 		return nil
 	}
 	unix.Sync()
-	return restart(how.Argument)
+	return restart(how)
 }
 
 // passArgument leaves the argument for init.
@@ -81,17 +92,20 @@ func (r *Rooted) passArgument(argument string) error {
 }
 
 // restart has the kernel restart the machine at once.
-func restart(argument string) error {
-	if argument == "" {
+func restart(how Restart) error {
+	if how.Kexec {
+		return unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC)
+	}
+	if how.Argument == "" {
 		return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 	}
-	text, err := unix.BytePtrFromString(argument)
+	text, err := unix.BytePtrFromString(how.Argument)
 	if err != nil {
 		return err
 	}
 	_, _, errno := unix.Syscall6(unix.SYS_REBOOT, unix.LINUX_REBOOT_MAGIC1, unix.LINUX_REBOOT_MAGIC2,
 		unix.LINUX_REBOOT_CMD_RESTART2, uintptr(unsafe.Pointer(text)), 0, 0)
-	return fmt.Errorf("restart with %q: %w", argument, errno) // on success it does not return
+	return fmt.Errorf("restart with %q: %w", how.Argument, errno) // on success it does not return
 }
 
 // sleep returns false when ctx ended first.

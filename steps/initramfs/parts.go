@@ -44,6 +44,7 @@ type parts struct {
 	modules  []string          // files below the tree's directory, in the order they are loaded
 	dogs     []string          // those of the watchdog, which come before
 	carried  map[string][]byte // what travels in the archive, by its path there
+	freight  []freight         // what is too large for that: copied as it is
 	logDisk  string
 	recipe   string
 	// processors are those that stage 2 will have.
@@ -57,8 +58,9 @@ func newParts(v steps.View, site boot.Site) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	backend, _ := boot.Find(site, v.Config.Boot.Method)
 	p.plan = &schema.FlashPlan{Schema: schema.FlashPlanName, Disk: disk, Root: root, Stage2: v.Config.Stage2, MaxBadBlocks: v.Config.Disk.MaxBadBlocks}
-	if p.plan.WorkFS, p.plan.WorkDir, err = target.Place(site, v.Files, v.WorkDir); err != nil {
+	if err := p.chooseWord(v, site, backend); err != nil {
 		return nil, err
 	}
 	if err := p.chooseLog(v); err != nil {
@@ -77,7 +79,7 @@ func newParts(v steps.View, site boot.Site) (*parts, error) {
 	if err := p.addBootFiles(v); err != nil {
 		return nil, err
 	}
-	if err := p.chooseCompany(v, site); err != nil {
+	if err := p.chooseCompany(v, backend, site); err != nil {
 		return nil, err
 	}
 	if p.planJSON, err = schema.Encode(p.plan); err != nil {
@@ -85,6 +87,23 @@ func newParts(v steps.View, site boot.Site) (*parts, error) {
 	}
 	p.recipe, err = p.digest(v)
 	return p, err
+}
+
+// chooseWord says where stage 2 leaves word for the old system. A boot loader's files are put back by the record in the work
+// dir, so there it must be that; kexec needs none.
+func (p *parts) chooseWord(v steps.View, site boot.Site, backend boot.Backend) error {
+	var err error
+	if _, ok := backend.(boot.Loader); !ok {
+		p.plan.WorkFS, p.plan.WorkDir, err = target.Place(site, v.Files, v.WorkDir)
+		return err
+	}
+	p.plan.Kexec = true
+	p.plan.Layered = target.Mountable(site, p.plan.Root) != nil
+	p.plan.WorkDir = "/"
+	if w, found := target.FindWord(site, v.Files, v.WorkDir); found {
+		p.plan.WorkFS, p.plan.WorkDir = w.FS, w.Inside
+	}
+	return nil
 }
 
 // chooseLog identifies the partition for the log, which must outlive the flash.
@@ -130,7 +149,12 @@ func (p *parts) chooseModules(r host.Reader) error {
 	if err != nil {
 		return err
 	}
-	names = append(names, p.plan.Root.Type, p.plan.WorkFS.Type)
+	if !p.plan.Layered {
+		names = append(names, p.plan.Root.Type)
+	}
+	if p.plan.WorkFS.UUID != "" {
+		names = append(names, p.plan.WorkFS.Type)
+	}
 	if p.plan.Log != nil {
 		more, err := blockdev.Drivers(r, p.logDisk)
 		if err != nil {

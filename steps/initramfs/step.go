@@ -148,6 +148,11 @@ func (b build) Apply(ctx context.Context, t steps.Target) error {
 		return err
 	}
 	defer out.Discard()
+	if len(b.parts.freight) > 0 {
+		if err := load(out, t.Files, b.parts.freight); err != nil {
+			return err
+		}
+	}
 	if err := pack(out, entries); err != nil {
 		return err
 	}
@@ -170,6 +175,7 @@ func (b build) facts(product schema.FileStamp, entries []entry) *schema.Initramf
 		Path: product.Path, Size: product.Size, SHA256: product.SHA256, KernelRelease: plan.KernelRelease, Modules: []string{},
 		MemoryNeed: flashplan.Need(plan, b.parts.processors), Alone: plan.Alone,
 		Held: flashplan.Held(&plan.Image) + flashplan.Held(plan.Backup), InPlace: inplace.Total(plan.Image.Extents),
+		Carried: flashplan.CarriedSize(plan),
 	}
 	if plan.Backup != nil {
 		f.InPlace += inplace.Total(plan.Backup.Extents)
@@ -180,5 +186,6 @@ func (b build) facts(product schema.FileStamp, entries []entry) *schema.Initramf
 	for _, e := range entries {
 		f.MemoryNeed += int64(len(e.data))
 	}
+	f.MemoryNeed += f.Carried
 	return f
 }

@@ -77,7 +77,8 @@ func (l *look) facts() *schema.HostFacts {
 		Executable: l.board.Executable(), Userland: devicetype.Userland(l.Device), Board: boardFacts(l.board),
 		DeviceTypes: l.slugs(), Disk: l.disks.target, Root: l.disks.root, Boot: l.disks.boot,
 		Memory: schema.MemoryFacts{
-			Total: l.memory.total, Need: l.memory.need, Held: l.memory.held, InPlace: l.memory.inPlace, Alone: l.memory.alone,
+			Total: l.memory.total, Need: l.memory.need, Held: l.memory.held, InPlace: l.memory.inPlace, Carried: l.memory.carried,
+			Alone: l.memory.alone,
 		},
 		Watchdog: watchdog.Look(l.Device, l.kernel.release), WorkFree: l.space.workFree, WriteKBs: l.speed.kbs, Checks: []schema.Check{},
 	}

@@ -51,7 +51,12 @@ func (Step) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
 		plan.Facts.Reboot = pending
 		return plan, nil
 	}
-	s := schedule{note: note, self: v.Self, bootID: id, delay: time.Duration(v.Config.Reboot.DelayS) * time.Second, guard: guard(v)}
+	kexec := v.Config.Boot.Arm && v.Facts.Boot.Method == boot.Kexec{}.Name()
+	if kexec && !(boot.Kexec{}).Armed(v.Device) { // it ended with the boot in which it was armed
+		plan.Need("arm-boot")
+		return plan, nil
+	}
+	s := schedule{note: note, self: v.Self, bootID: id, kexec: kexec, delay: time.Duration(v.Config.Reboot.DelayS) * time.Second, guard: guard(v)}
 	if v.Facts.Boot != nil {
 		s.argument = v.Facts.Boot.RestartArgument
 	}
@@ -94,6 +99,14 @@ func Pending(r host.Reader, note, bootID string) *schema.RebootFacts {
 	return s.Facts.Reboot
 }
 
+// Last is the boot in which the last reboot was scheduled, empty when none was.
+func Last(r host.Reader, note string) string {
+	if s := steps.LoadStamp(r, note); s != nil && s.Facts.Reboot != nil {
+		return s.Facts.Reboot.BootID
+	}
+	return ""
+}
+
 // Note is where a pending reboot is noted in a work dir.
 func Note(workDir string) string { return path.Join(workDir, noteName) }
 
@@ -106,6 +119,7 @@ type schedule struct {
 	// argument is what the kernel is restarted with (reboot(2), LINUX_REBOOT_CMD_RESTART2), "" for nothing.
 	argument string
 	guard    host.Guard
+	kexec    bool
 }
 
 // Note implements steps.Change.
@@ -122,6 +136,9 @@ func (s schedule) Apply(_ context.Context, t steps.Target) error {
 	}
 	if s.guard.Watchdog != "" {
 		args = append(args, "--watchdog", s.guard.Watchdog, "--timeout", s.guard.Timeout.String())
+	}
+	if s.kexec {
+		args = append(args, "--kexec")
 	}
 	pid, err := t.Device.Spawn(host.Cmd{Name: s.self, Args: args})
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
+	"github.com/balena-community/balena-migrate/steps/device/target"
+	"github.com/balena-community/balena-migrate/steps/host"
 	"github.com/balena-community/balena-migrate/steps/reboot"
 )
 
@@ -26,15 +28,15 @@ func Read(v steps.View) (*schema.Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Outcome, err = outcome(v); err != nil {
+	if err := readWord(v, s); err != nil {
 		return nil, err
 	}
 	s.Armed = rec != nil && armed(v, rec, id)
 	s.Reboot = reboot.Pending(v.Files, reboot.Note(v.WorkDir), id)
-	if log := path.Join(v.WorkDir, flashplan.LogName); exists(v, log) {
-		s.Log = log
-	}
 	judge(s, rec, v.Facts.Initramfs != nil)
+	if s.Outcome == nil && rec != nil && rec.Loaded != "" && rec.BootID != id {
+		judgeLoaded(v, s, rec)
+	}
 	s.Msg = s.Stage
 	if s.Reason != "" {
 		s.Msg += ": " + s.Reason
@@ -72,8 +74,47 @@ func judge(s *schema.Status, rec *schema.Armed, prepared bool) {
 	}
 }
 
-// armed asks the back end that armed. What needs a restart with an argument is over with the boot in which it was armed.
+// judgeLoaded is about kexec, where another boot is no sign that stage 2 was started: what is loaded ends with its boot.
+func judgeLoaded(v steps.View, s *schema.Status, rec *schema.Armed) {
+	s.Stage = "prepared"
+	s.Reason = "the machine was started anew, by which the kernel that was loaded for kexec is gone; run arm-boot again, or disarm"
+	if reboot.Last(v.Files, reboot.Note(v.WorkDir)) == rec.BootID {
+		s.Stage = "crashed"
+		s.Reason = "the machine went into stage 2 by kexec, but stage 2 left no word: it crashed before it could mount a file system of this system, " +
+			"or there is none that it can; run balena-migrate disarm"
+	}
+}
+
+// readWord finds what stage 2 left, in the work dir or where it could reach.
+func readWord(v steps.View, s *schema.Status) error {
+	places := []target.Word{{Dir: v.WorkDir}}
+	if site, err := boot.At(v.Device); err == nil {
+		if w, found := target.FindWord(site, v.Files, v.WorkDir); found && w.OnDevice {
+			places = append(places, w)
+		}
+	}
+	for _, w := range places {
+		r := w.Reader(v.Device, v.Files)
+		var err error
+		if s.Outcome, err = outcome(r, path.Join(w.Dir, flashplan.OutcomeName)); err != nil {
+			return err
+		}
+		if log := path.Join(w.Dir, flashplan.LogName); s.Log == "" && exists(r, log) {
+			s.Log = log
+		}
+		if s.Outcome != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// armed asks the back end that armed. What a kernel has loaded, or needs a restart with an argument, is over with the boot in
+// which it was armed.
 func armed(v steps.View, rec *schema.Armed, bootID string) bool {
+	if rec.Loaded != "" && rec.BootID != bootID {
+		return false
+	}
 	for _, b := range boot.Backends() {
 		if b.Name() == rec.Method {
 			return b.Armed(v.Device) && (boot.RestartArgument(b) == "" || rec.BootID == bootID)
@@ -82,9 +123,8 @@ func armed(v steps.View, rec *schema.Armed, bootID string) bool {
 	return false
 }
 
-func outcome(v steps.View) (*schema.Outcome, error) {
-	name := path.Join(v.WorkDir, flashplan.OutcomeName)
-	data, err := v.Files.ReadFile(name)
+func outcome(r host.Reader, name string) (*schema.Outcome, error) {
+	data, err := r.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // stage 2 has not run
 	}
@@ -98,7 +138,7 @@ func outcome(v steps.View) (*schema.Outcome, error) {
 	return o, nil
 }
 
-func exists(v steps.View, name string) bool {
-	_, err := v.Files.Stat(name)
+func exists(r host.Reader, name string) bool {
+	_, err := r.Stat(name)
 	return err == nil
 }

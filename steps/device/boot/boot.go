@@ -1,7 +1,8 @@
 // Package boot holds the boot back ends: how the next boot, and only the next, is made to be stage 2.
 //
 // A back end does not write. It says which files should hold what while armed; arm-boot writes them, after a record of
-// the originals, and disarm puts the originals back. So every back end is idempotent and undone by the same code.
+// the originals, and disarm puts the originals back. So every back end is idempotent and undone by the same code. One,
+// kexec, has no files: it is a Loader.
 package boot
 
 import (
@@ -35,7 +36,7 @@ type Backend interface {
 	Check(s Site) []schema.Blocked
 	// Running returns what started the running system, as far as it is to start stage 2.
 	Running(s Site) (Entry, error)
-	// Archive is where the initramfs of stage 2 lies while armed.
+	// Archive is where the boot loader reads the initramfs of stage 2 while armed, empty where none does.
 	Archive(s Site) string
 	// Files lists the files of the boot configuration as they are to be while armed, the initramfs of stage 2 among them,
 	// in the order in which they are written; original gives a file as it was before arming. The last one arms.
@@ -74,7 +75,9 @@ type Entry struct {
 }
 
 // Backends lists the back ends in order of preference.
-func Backends() []Backend { return []Backend{Tryboot{}, RaspberryPi{}, UEnv{}, Extlinux{}, Grub{}} }
+func Backends() []Backend {
+	return []Backend{Tryboot{}, RaspberryPi{}, UEnv{}, Extlinux{}, Grub{}, Kexec{}}
+}
 
 // Restarter is a Backend for whose boot the kernel must be restarted with an argument (reboot(2),
 // LINUX_REBOOT_CMD_RESTART2). What it armed lasts for the boot in which it was armed.
@@ -88,9 +91,9 @@ func RestartArgument(b Backend) string {
 	return ""
 }
 
-// Find returns the back end for a method, or for "auto" the first of the machine's that nothing stands against. Without
-// any, blocked says why, for each.
-func Find(s Site, method string) (Backend, []schema.Blocked) {
+// findLoader returns the boot loader's back end for a method, or for "auto" the first of the machine's that nothing stands
+// against. Without any, blocked says why, for each.
+func findLoader(s Site, method string) (Backend, []schema.Blocked) {
 	if other := Foreign(s); other != "" && (method == "auto" || method == Grub{}.Name()) {
 		return nil, []schema.Blocked{{
 			Check: "boot-loader", Got: other, Want: "GRUB 2, U-Boot or a Raspberry Pi's firmware as the boot loader, in a form that is known",
