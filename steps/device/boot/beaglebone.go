@@ -38,11 +38,7 @@ func rootDisk(s Site) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	device, err := blockdev.NameOf(s, m)
-	if err != nil {
-		return "", err
-	}
-	return blockdev.DiskOf(s, device)
+	return s.disk(m)
 }
 
 // cardType is SD for a card and MMC for an eMMC (kernel, drivers/mmc/core/bus.c), "" for other disks.

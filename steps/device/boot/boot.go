@@ -95,10 +95,8 @@ func RestartArgument(b Backend) string {
 // against. Without any, blocked says why, for each.
 func findLoader(s Site, method string) (Backend, []schema.Blocked) {
 	if other := Foreign(s); other != "" && (method == "auto" || method == Grub{}.Name()) {
-		return nil, []schema.Blocked{{
-			Check: "boot-loader", Got: other, Want: "GRUB 2, U-Boot or a Raspberry Pi's firmware as the boot loader, in a form that is known",
-			Remedy: "this version has no way to start stage 2 by this boot loader; nothing was changed",
-		}}
+		return nil, blockLoader(other, "GRUB 2, U-Boot or a Raspberry Pi's firmware as the boot loader, in a form that is known",
+			"this version has no way to start stage 2 by this boot loader; nothing was changed")
 	}
 	var blocked []schema.Blocked
 	for _, b := range Backends() {
@@ -112,6 +110,11 @@ func findLoader(s Site, method string) (Backend, []schema.Blocked) {
 		blocked = append(blocked, why...)
 	}
 	return nil, blocked
+}
+
+// blockLoader is what stands against the boot loader.
+func blockLoader(got, want, remedy string) []schema.Blocked {
+	return []schema.Blocked{{Check: "boot-loader", Got: got, Want: want, Remedy: remedy}}
 }
 
 // Assumed returns the back end that was found, or where none was, GRUB's: it has kernel and /boot where packages put them.
@@ -143,6 +146,22 @@ func (s Site) firmware() (*firmware, error) {
 // ReadOnly says whether what is mounted there can't be written.
 func (s Site) ReadOnly(point string) bool {
 	return slices.ContainsFunc(s.Mounts, func(m blockdev.Mount) bool { return m.Point == point && m.ReadOnly })
+}
+
+// disk is the kernel's name of the disk that a mounted file system is on, blockdev.ErrLayered where it is on no partition of a
+// plain one.
+func (s Site) disk(m blockdev.Mount) (string, error) {
+	device, err := blockdev.NameOf(s, m)
+	if err != nil {
+		return "", err
+	}
+	return blockdev.DiskOf(s, device)
+}
+
+// fenced says whether a file has our block.
+func fenced(r host.Reader, name string) bool {
+	data, err := r.ReadFile(name)
+	return err == nil && strings.Contains(string(data), disarm.FenceBegin)
 }
 
 // systemd says whether the host's init is systemd (sd_booted(3)).

@@ -3,6 +3,7 @@ package boot
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
@@ -93,21 +94,21 @@ func (x extConf) archive() string { return path.Join(path.Dir(path.Dir(x.inside)
 // Check implements Backend.
 func (e Extlinux) Check(s Site) []schema.Blocked {
 	if !uBoot(s) {
-		return bootBlocked("a machine that is not started by U-Boot's own files", "a board with U-Boot and an extlinux.conf", "set boot.method to auto")
+		return blockLoader("a machine that is not started by U-Boot's own files", "a board with U-Boot and an extlinux.conf", "set boot.method to auto")
 	}
 	x, err := e.read(s)
 	if err != nil {
-		return bootBlocked(err.Error(), "one extlinux.conf, whose default entry can be told", "look at it; on Debian, u-boot-update writes it anew")
+		return blockLoader(err.Error(), "one extlinux.conf, whose default entry can be told", "look at it; on Debian, u-boot-update writes it anew")
 	}
 	if x.menu.Waits() {
-		return bootBlocked(x.name+": a menu without a timeout, at which U-Boot waits for somebody", "a U-Boot that boots by itself",
+		return blockLoader(x.name+": a menu without a timeout, at which U-Boot waits for somebody", "a U-Boot that boots by itself",
 			"set timeout to 50 there; on Debian, U_BOOT_TIMEOUT in /etc/default/u-boot, and run u-boot-update")
 	}
 	if x.mount.ReadOnly {
-		return bootBlocked(x.mount.Point+" is mounted read-only", "a file system that can be written", "mount -o remount,rw "+x.mount.Point+", and look for disk errors in dmesg")
+		return blockLoader(x.mount.Point+" is mounted read-only", "a file system that can be written", "mount -o remount,rw "+x.mount.Point+", and look for disk errors in dmesg")
 	}
 	if other := e.before(s, x); other != "" {
-		return bootBlocked(other+", which U-Boot starts instead of "+x.name, "one way to start this system", "delete the one that is not in use")
+		return blockLoader(other+", which U-Boot starts instead of "+x.name, "one way to start this system", "delete the one that is not in use")
 	}
 	return e.checkRunning(s, x)
 }
@@ -135,7 +136,7 @@ func (Extlinux) checkRunning(s Site, x extConf) []schema.Blocked {
 	kernel := x.at(x.label.Kernel)
 	other, err := anotherKernel(s, kernel)
 	if err != nil {
-		return bootBlocked(fmt.Sprintf("%s: the kernel of label %s: %v", x.name, x.label.Name, err), want, "mend the default entry; on Debian, u-boot-update writes it anew")
+		return blockLoader(fmt.Sprintf("%s: the kernel of label %s: %v", x.name, x.label.Name, err), want, "mend the default entry; on Debian, u-boot-update writes it anew")
 	}
 	if other == "" {
 		if missing, err := startedOtherwise(s, ownArgs(strings.Fields(x.label.Append))); err != nil || missing != "" {
@@ -143,13 +144,13 @@ func (Extlinux) checkRunning(s Site, x extConf) []schema.Blocked {
 		}
 	}
 	if other != "" {
-		return bootBlocked(fmt.Sprintf("%s: label %s has %s", x.name, x.label.Name, other), want, "reboot, so that the default entry runs, and try again")
+		return blockLoader(fmt.Sprintf("%s: label %s has %s", x.name, x.label.Name, other), want, "reboot, so that the default entry runs, and try again")
 	}
 	if x.label.Initrd == "" {
 		return nil
 	}
 	if _, err := s.Stat(x.at(x.label.Initrd)); err != nil {
-		return bootBlocked(fmt.Sprintf("%s: the initramfs of label %s: %v", x.name, x.label.Name, err), want, "update-initramfs -u, and on Debian u-boot-update")
+		return blockLoader(fmt.Sprintf("%s: the initramfs of label %s: %v", x.name, x.label.Name, err), want, "update-initramfs -u, and on Debian u-boot-update")
 	}
 	return nil
 }
@@ -220,10 +221,5 @@ func (e Extlinux) Files(s Site, entry Entry, original func(string) (disarm.State
 
 // Armed implements Backend.
 func (Extlinux) Armed(r host.Reader) bool {
-	for _, name := range extlinuxConfs(r) {
-		if data, err := r.ReadFile(name); err == nil && strings.Contains(string(data), disarm.FenceBegin) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(extlinuxConfs(r), func(name string) bool { return fenced(r, name) })
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/blockdev"
+	"github.com/balena-community/balena-migrate/steps/host"
 )
 
 // Find returns the back end for a method, or for "auto" the first of the machine's that nothing stands against: its boot
@@ -53,23 +54,11 @@ func outOfReach(s Site) []schema.Blocked {
 	if err != nil {
 		return nil // others speak about it
 	}
-	if err = plain(s, m); err == nil {
+	if _, err = s.disk(m); err == nil {
 		return nil
 	}
-	return []schema.Blocked{{
-		Check: "boot-loader", Got: "the root file system: " + err.Error(), Want: "a root on a plain partition, which stage 2 can mount, or kexec",
-		Remedy: "set boot.method to auto or kexec",
-	}}
-}
-
-// plain says whether a mounted file system lies on a partition of a plain disk: nil when it does.
-func plain(s Site, m blockdev.Mount) error {
-	device, err := blockdev.NameOf(s, m)
-	if err != nil {
-		return err
-	}
-	_, err = blockdev.DiskOf(s, device)
-	return err
+	return blockLoader("the root file system: "+err.Error(), "a root on a plain partition, which stage 2 can mount, or kexec",
+		"set boot.method to auto or kexec")
 }
 
 // around says whether what stands against the machine's boot loader is something that kexec gets round: its file systems,
@@ -79,16 +68,17 @@ func plain(s Site, m blockdev.Mount) error {
 func around(s Site) bool {
 	m, _, err := s.Locate(grubEnv)
 	_, writable := grubModules[m.Type]
-	switch {
-	case outOfReach(s) != nil, err == nil && (!writable || errors.Is(plain(s, m), blockdev.ErrLayered)):
+	_, layers := s.disk(m)
+	if outOfReach(s) != nil || err == nil && (!writable || errors.Is(layers, blockdev.ErrLayered)) {
 		return started(s)
 	}
 	other := Foreign(s)
 	return efi(s) && (other == "" && !started(s) || strings.HasPrefix(other, "systemd-boot")) || s.Machine() == "x86_64" && other != ""
 }
 
-func efi(s Site) bool {
-	_, err := s.Stat("/sys/firmware/efi")
+// efi says whether EFI firmware started the machine: the kernel has this directory only then.
+func efi(r host.Reader) bool {
+	_, err := r.Stat("/sys/firmware/efi")
 	return err == nil
 }
 

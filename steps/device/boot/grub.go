@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
-	"github.com/balena-community/balena-migrate/stage2/blockdev"
 	"github.com/balena-community/balena-migrate/stage2/disarm"
 	"github.com/balena-community/balena-migrate/stage2/grubenv"
 	"github.com/balena-community/balena-migrate/steps/host"
@@ -56,10 +55,8 @@ func (Grub) checkFirmware(s Site) []schema.Blocked {
 	if err != nil || strings.TrimSpace(string(data)) != "32" {
 		return nil
 	}
-	return []schema.Blocked{{
-		Check: "boot-loader", Got: "EFI firmware of 32 bits", Want: "EFI firmware of 64 bits, or a BIOS",
-		Remedy: "balenaOS has no loader for it (bootia32.efi); if the firmware's setup offers legacy boot, install the old system for that",
-	}}
+	return blockLoader("EFI firmware of 32 bits", "EFI firmware of 64 bits, or a BIOS",
+		"balenaOS has no loader for it (bootia32.efi); if the firmware's setup offers legacy boot, install the old system for that")
 }
 
 // checkStarted is S104: GRUB tells the kernel which file it is. A machine whose kernel comes from elsewhere, such as a
@@ -67,37 +64,33 @@ func (Grub) checkFirmware(s Site) []schema.Blocked {
 func (Grub) checkStarted(s Site) []schema.Blocked {
 	cmdline, err := s.ReadFile("/proc/cmdline")
 	if err != nil {
-		return []schema.Blocked{{Check: "boot-loader", Got: err.Error(), Want: "the kernel's command line", Remedy: "mount -t proc proc /proc"}}
+		return blockLoader(err.Error(), "the kernel's command line", "mount -t proc proc /proc")
 	}
 	for _, w := range words(string(cmdline)) {
 		if strings.HasPrefix(w, "BOOT_IMAGE=") {
 			return nil
 		}
 	}
-	return []schema.Blocked{{
-		Check: "boot-loader", Got: "a kernel that was not started by GRUB (no BOOT_IMAGE in /proc/cmdline)", Want: "GRUB as the boot loader",
-		Remedy: "reboot once, if it was started by kexec; otherwise have the machine start from its disk by GRUB",
-	}}
+	return blockLoader("a kernel that was not started by GRUB (no BOOT_IMAGE in /proc/cmdline)", "GRUB as the boot loader",
+		"reboot once, if it was started by kexec; otherwise have the machine start from its disk by GRUB")
 }
 
 func (Grub) checkConfig(s Site) []schema.Blocked {
 	data, err := s.ReadFile(grubCfg)
 	if _, other := s.Stat("/boot/grub2/grub.cfg"); errors.Is(err, fs.ErrNotExist) && other == nil {
-		return []schema.Blocked{{
-			Check: "boot-loader", Got: "GRUB in /boot/grub2, as Fedora, Red Hat and SUSE have it", Want: "GRUB's configuration " + grubCfg,
-			Remedy: "this version arms GRUB as Debian and Ubuntu configure it",
-		}}
+		return blockLoader("GRUB in /boot/grub2, as Fedora, Red Hat and SUSE have it", "GRUB's configuration "+grubCfg,
+			"this version arms GRUB as Debian and Ubuntu configure it")
 	}
 	if err != nil {
 		remedy := "this version starts stage 2 by GRUB 2; install grub-pc, or run update-grub if it is installed"
 		if errors.Is(err, fs.ErrPermission) { // Debian keeps it from users, for it may hold passwords
 			remedy = "run it as root, e.g. with sudo"
 		}
-		return []schema.Blocked{{Check: "boot-loader", Got: err.Error(), Want: "GRUB's configuration " + grubCfg, Remedy: remedy}}
+		return blockLoader(err.Error(), "GRUB's configuration "+grubCfg, remedy)
 	}
 	custom, err := disarm.Read(s, grubCustom)
 	if err != nil {
-		return []schema.Blocked{{Check: "boot-loader", Got: err.Error(), Want: "a readable " + grubCustom, Remedy: "look at its mode"}}
+		return blockLoader(err.Error(), "a readable "+grubCustom, "look at its mode")
 	}
 	return append(askConfig(string(data)), askCustom(disarm.Unfence(string(custom.Data)))...)
 }
@@ -114,11 +107,7 @@ func (Grub) checkEnv(s Site) []schema.Blocked {
 		return block(m.Type, "a file system in which GRUB can write grubenv: ext2, ext3, ext4, xfs or vfat",
 			"the one-shot entry would start at every boot; put /boot on ext4")
 	}
-	device, err := blockdev.NameOf(s, m)
-	if err == nil {
-		_, err = blockdev.DiskOf(s, device)
-	}
-	if err != nil {
+	if _, err := s.disk(m); err != nil {
 		return block(err.Error(), "grubenv on a plain partition, where GRUB can write it", "put /boot on a partition of its own")
 	}
 	state, err := disarm.Read(s, grubEnv)

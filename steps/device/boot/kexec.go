@@ -109,7 +109,7 @@ func (k Kexec) Check(s Site) []schema.Blocked {
 		askMachine, askSystemd, askKernelConfig, askDisabled, askLockdown, k.askImage, askMenu,
 	} {
 		if got, remedy := ask(s); got != "" {
-			out = append(out, schema.Blocked{Check: "boot-loader", Got: got, Want: "a system that can start stage 2 by kexec", Remedy: remedy})
+			out = append(out, blockLoader(got, "a system that can start stage 2 by kexec", remedy)...)
 		}
 	}
 	return out
@@ -124,7 +124,7 @@ func askMachine(s Site) (got, remedy string) {
 
 // askSystemd wants an init that stops all services and unmounts all before it goes into the kernel that is loaded.
 func askSystemd(s Site) (got, remedy string) {
-	if _, err := s.Stat("/run/systemd/system"); err != nil {
+	if !s.systemd() {
 		return "an init that is not systemd", "this version goes into a loaded kernel by systemd only (kexec.target)"
 	}
 	return "", ""

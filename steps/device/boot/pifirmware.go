@@ -85,15 +85,15 @@ func (f *firmware) findDir() {
 
 // partition is the number of the firmware's partition in the table.
 func (f *firmware) partition() int {
-	data, err := f.site.ReadFile("/sys/dev/block/" + f.mount.Device + "/partition")
+	name, err := blockdev.NameOf(f.site, f.mount)
 	if err != nil {
 		return 0
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	n, err := blockdev.Number(f.site, name)
 	if err != nil {
 		return 0
 	}
-	return n
+	return int(n)
 }
 
 // unarmed is a file of the firmware's as it is when nothing is armed.

@@ -62,7 +62,7 @@ func (f *firmware) noTryboot() string {
 		return f.at("autoboot.txt") + " with tryboot_a_b, by which tryboot.txt is not read"
 	case f.hasTrial():
 		return f.at("config.txt") + " with a section [tryboot] of another's"
-	case f.exists(trybootName) && !fenced(f.site, trybootName):
+	case f.exists(trybootName) && !fencedPi(f.site, trybootName):
 		return f.at(trybootName) + " of another's"
 	}
 	return ""
@@ -119,4 +119,4 @@ func (Tryboot) Files(s Site, e Entry, _ func(string) (disarm.State, error)) ([]F
 }
 
 // Armed implements Backend. It lasts for the boot in which it was armed.
-func (Tryboot) Armed(r host.Reader) bool { return fenced(r, trybootName) }
+func (Tryboot) Armed(r host.Reader) bool { return fencedPi(r, trybootName) }

@@ -44,10 +44,6 @@ func (RaspberryPi) Check(s Site) []schema.Blocked {
 	return s.pi.blocked()
 }
 
-func blockLoader(got, want, remedy string) []schema.Blocked {
-	return []schema.Blocked{{Check: "boot-loader", Got: got, Want: want, Remedy: remedy}}
-}
-
 // blocked says what stands against changing what the firmware starts.
 func (f *firmware) blocked() []schema.Blocked {
 	switch {
@@ -205,26 +201,17 @@ func (f *firmware) files() []string {
 
 // block adds ours behind everything else. Only a firmware that knows prefixes knows how to go without them.
 func (f *firmware) block(text string) string {
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		text += "\n"
-	}
 	slash := ""
 	if f.start.Prefix != "" {
 		slash = "/"
 	}
-	return disarm.Fence(text, configtxt.Block(slash+archiveName, slash+cmdlineName))
+	return disarm.Fence(endLine(text), configtxt.Block(slash+archiveName, slash+cmdlineName))
 }
 
 // Armed implements Backend.
-func (RaspberryPi) Armed(r host.Reader) bool { return fenced(r, "config.txt") }
+func (RaspberryPi) Armed(r host.Reader) bool { return fencedPi(r, "config.txt") }
 
-// fenced says whether a file of the firmware's has our block.
-func fenced(r host.Reader, name string) bool {
-	for _, dir := range bootDirs() {
-		data, err := r.ReadFile(path.Join(dir, name))
-		if err == nil && strings.Contains(string(data), disarm.FenceBegin) {
-			return true
-		}
-	}
-	return false
+// fencedPi says whether a file of the firmware's has our block.
+func fencedPi(r host.Reader, name string) bool {
+	return slices.ContainsFunc(bootDirs(), func(dir string) bool { return fenced(r, path.Join(dir, name)) })
 }

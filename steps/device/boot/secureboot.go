@@ -15,8 +15,8 @@ const SecureBootCheck = "secure-boot"
 // how it is, empty where the firmware's variables can't be read. The file is four bytes of attributes, then the value
 // (Documentation/filesystems/efivarfs.rst).
 func SecureBoot(r host.Reader) (state string, blocked []schema.Blocked) {
-	if _, err := r.Stat("/sys/firmware/efi"); err != nil {
-		return "off: the firmware is a BIOS", nil //nolint:nilerr // only EFI has this directory
+	if !efi(r) {
+		return "off: the firmware is a BIOS", nil
 	}
 	data, err := r.ReadFile(secureBootVar)
 	switch {

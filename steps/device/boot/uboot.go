@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps/device/uimage"
 )
 
@@ -30,12 +29,7 @@ func compatible(s Site) []string {
 func uBoot(s Site) bool {
 	names := compatible(s)
 	nvidia := slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, "nvidia,") })
-	_, err := s.Stat("/sys/firmware/efi")
-	return len(names) > 0 && !nvidia && err != nil && !(RaspberryPi{}).Here(s)
-}
-
-func bootBlocked(got, want, remedy string) []schema.Blocked {
-	return []schema.Blocked{{Check: "boot-loader", Got: got, Want: want, Remedy: remedy}}
+	return len(names) > 0 && !nvidia && !efi(s) && !(RaspberryPi{}).Here(s)
 }
 
 // startedOtherwise names the first of these arguments that the running kernel was not started with, "" if there is none.

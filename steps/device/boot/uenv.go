@@ -39,19 +39,19 @@ func (UEnv) Here(s Site) bool {
 // Check implements Backend.
 func (u UEnv) Check(s Site) []schema.Blocked {
 	if !u.Here(s) {
-		return bootBlocked("no BeagleBone with "+uEnvFile, "a BeagleBone that U-Boot starts by that file", "set boot.method to auto")
+		return blockLoader("no BeagleBone with "+uEnvFile, "a BeagleBone that U-Boot starts by that file", "set boot.method to auto")
 	}
 	m, inside, err := s.Locate(uEnvFile)
 	switch {
 	case err != nil:
-		return bootBlocked(err.Error(), "the file system of "+uEnvFile, "look at /proc/self/mountinfo")
+		return blockLoader(err.Error(), "the file system of "+uEnvFile, "look at /proc/self/mountinfo")
 	case inside != uEnvFile:
-		return bootBlocked(uEnvFile+" is "+inside+" of "+m.Source, "/boot on the root file system, where U-Boot looks for it", "this version knows no other layout of a BeagleBone")
+		return blockLoader(uEnvFile+" is "+inside+" of "+m.Source, "/boot on the root file system, where U-Boot looks for it", "this version knows no other layout of a BeagleBone")
 	case m.ReadOnly:
-		return bootBlocked(m.Point+" is mounted read-only", "a file system that can be written", "mount -o remount,rw "+m.Point+", and look for disk errors in dmesg")
+		return blockLoader(m.Point+" is mounted read-only", "a file system that can be written", "mount -o remount,rw "+m.Point+", and look for disk errors in dmesg")
 	}
 	if names := extlinuxConfs(s); len(names) > 0 {
-		return bootBlocked(names[0]+" beside "+uEnvFile, "one way to start this system", "delete the one that is not in use")
+		return blockLoader(names[0]+" beside "+uEnvFile, "one way to start this system", "delete the one that is not in use")
 	}
 	out := u.checkFile(s)
 	return append(out, u.checkFirst(s, m)...)
@@ -74,30 +74,30 @@ func (UEnv) parse(s Site, name string) (uenv.File, error) {
 func (u UEnv) checkFile(s Site) []schema.Blocked {
 	f, err := u.parse(s, uEnvFile)
 	if err != nil {
-		return bootBlocked(err.Error(), "a uEnv.txt whose settings can be told", "mend the line, or put a # before it")
+		return blockLoader(err.Error(), "a uEnv.txt whose settings can be told", "mend the line, or put a # before it")
 	}
 	if out := unknownVariables(uEnvFile, f); out != nil {
 		return out
 	}
 	release, err := Release(s)
 	if err != nil {
-		return bootBlocked(err.Error(), "the running kernel's release", "mount -t proc proc /proc")
+		return blockLoader(err.Error(), "the running kernel's release", "mount -t proc proc /proc")
 	}
 	if name, _ := f.Get("uname_r"); name != release {
-		return bootBlocked(fmt.Sprintf("%s: uname_r=%s, while kernel %s runs", uEnvFile, name, release), "the running kernel as the one that U-Boot starts",
+		return blockLoader(fmt.Sprintf("%s: uname_r=%s, while kernel %s runs", uEnvFile, name, release), "the running kernel as the one that U-Boot starts",
 			"set uname_r="+release+", or reboot so that the kernel of the file runs, and try again")
 	}
 	args, _ := f.Get("cmdline")
 	missing, err := startedOtherwise(s, ownArgs(strings.Fields(args)))
 	if err != nil {
-		return bootBlocked(err.Error(), "the kernel's command line", "mount -t proc proc /proc")
+		return blockLoader(err.Error(), "the kernel's command line", "mount -t proc proc /proc")
 	}
 	if missing != "" {
-		return bootBlocked(fmt.Sprintf("%s: cmdline has %s, without which the running kernel was started", uEnvFile, missing),
+		return blockLoader(fmt.Sprintf("%s: cmdline has %s, without which the running kernel was started", uEnvFile, missing),
 			"a system that U-Boot started by this file", "reboot once, if the file was changed; else find out by which file U-Boot starts this board")
 	}
 	if _, err := packaged(s); err != nil {
-		return bootBlocked(err.Error(), "the running kernel in /boot", "reboot, so that an installed kernel runs, and try again")
+		return blockLoader(err.Error(), "the running kernel in /boot", "reboot, so that an installed kernel runs, and try again")
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func (u UEnv) checkFile(s Site) []schema.Blocked {
 func unknownVariables(name string, f uenv.File) []schema.Blocked {
 	var out []schema.Blocked
 	for _, v := range f.Unknown() {
-		out = append(out, bootBlocked(fmt.Sprintf("%s, line %d: %s, which may change what U-Boot starts", name, v.Line, v.Name),
+		out = append(out, blockLoader(fmt.Sprintf("%s, line %d: %s, which may change what U-Boot starts", name, v.Line, v.Name),
 			"a uEnv.txt with nothing but settings of BeagleBoard's images", "put a # before the line if the board starts without it, and reboot")...)
 	}
 	return out
@@ -115,11 +115,11 @@ func unknownVariables(name string, f uenv.File) []schema.Blocked {
 func (u UEnv) checkFirst(s Site, m blockdev.Mount) []schema.Blocked {
 	dir, err := firstPartition(s, m)
 	if err != nil {
-		return bootBlocked(err.Error(), "the first partition, where U-Boot looks before "+uEnvFile, "mount it, e.g. below /mnt, and try again")
+		return blockLoader(err.Error(), "the first partition, where U-Boot looks before "+uEnvFile, "mount it, e.g. below /mnt, and try again")
 	}
 	for _, name := range []string{"boot.scr", "boot/boot.scr"} {
 		if _, err := s.Stat(path.Join(dir, name)); err == nil {
-			return bootBlocked(path.Join(dir, name)+", which U-Boot runs before it reads "+uEnvFile, "one way to start this system", "delete the one that is not in use")
+			return blockLoader(path.Join(dir, name)+", which U-Boot runs before it reads "+uEnvFile, "one way to start this system", "delete the one that is not in use")
 		}
 	}
 	name := path.Join(dir, "uEnv.txt")
@@ -128,18 +128,14 @@ func (u UEnv) checkFirst(s Site, m blockdev.Mount) []schema.Blocked {
 	case name == uEnvFile, errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return bootBlocked(err.Error(), "a uEnv.txt whose settings can be told", "mend the line, or put a # before it")
+		return blockLoader(err.Error(), "a uEnv.txt whose settings can be told", "mend the line, or put a # before it")
 	}
 	return unknownVariables(name, f)
 }
 
 // firstPartition is where the first partition of the disk with this mount is mounted.
 func firstPartition(s Site, m blockdev.Mount) (string, error) {
-	device, err := blockdev.NameOf(s, m)
-	if err != nil {
-		return "", err
-	}
-	disk, err := blockdev.DiskOf(s, device)
+	disk, err := s.disk(m)
 	if err != nil {
 		return "", err
 	}
@@ -222,7 +218,4 @@ func (u UEnv) Files(s Site, e Entry, original func(string) (disarm.State, error)
 }
 
 // Armed implements Backend.
-func (UEnv) Armed(r host.Reader) bool {
-	data, err := r.ReadFile(uEnvFile)
-	return err == nil && strings.Contains(string(data), disarm.FenceBegin)
-}
+func (UEnv) Armed(r host.Reader) bool { return fenced(r, uEnvFile) }
