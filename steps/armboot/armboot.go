@@ -110,16 +110,12 @@ func planArm(plan steps.Plan, v steps.View, site boot.Site, backend boot.Backend
 
 // staleTraces removes what an earlier stage 2 left, so that status never mistakes it for the coming one's.
 func staleTraces(v steps.View) ([]steps.Change, error) {
-	site, err := boot.At(v.Device)
+	words, err := target.Words(v.Device, v.Files, v.WorkDir)
 	if err != nil {
 		return nil, err
 	}
-	places := []target.Word{{Dir: v.WorkDir}}
-	if w, found := target.FindWord(site, v.Files, v.WorkDir); found && w.OnDevice {
-		places = append(places, w)
-	}
 	var out []steps.Change
-	for _, w := range places {
+	for _, w := range words {
 		place := steps.InFiles
 		if w.OnDevice {
 			place = steps.OnDevice

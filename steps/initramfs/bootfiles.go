@@ -92,7 +92,7 @@ func (p *parts) carryBootFile(data []byte, name, to string) {
 
 // addBootCode takes GRUB for a BIOS along where the image has none, and its grub.cfg (S57, S58).
 func (p *parts) addBootCode(v steps.View) error {
-	in, blocked := newboot.Ask(newboot.Case{Device: v.Device, Files: v.Files, Config: v.Config, Facts: v.Facts}, firmware(v))
+	in, blocked := askStart(v)
 	switch {
 	case in == nil:
 		return nil
@@ -107,6 +107,11 @@ func (p *parts) addBootCode(v steps.View) error {
 		p.carryBootFile(in.Cfg, schema.ExtraGrubCfg, "/grub/grub.cfg")
 	}
 	return nil
+}
+
+// askStart asks by what the machine's firmware will start the new system.
+func askStart(v steps.View) (*newboot.Install, []schema.Blocked) {
+	return newboot.Ask(newboot.Case{Device: v.Device, Files: v.Files, Config: v.Config, Facts: v.Facts}, firmware(v))
 }
 
 // bootPaths are where a file goes on the boot partition. GRUB reads its configuration from beside the EFI program, or

@@ -18,7 +18,6 @@ import (
 	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
-	"github.com/balena-community/balena-migrate/steps/device/newboot"
 )
 
 const (
@@ -99,7 +98,7 @@ func suits(v steps.View) []schema.Blocked {
 	if !slices.Contains(v.Config.Checks.Skip, devicetype.Check) {
 		out = disagree(v, c)
 	}
-	_, against := newboot.Ask(newboot.Case{Device: v.Device, Files: v.Files, Config: v.Config, Facts: v.Facts}, firmware(v))
+	_, against := askStart(v)
 	for _, b := range against {
 		if b.Check == "options" || !slices.Contains(v.Config.Checks.Skip, b.Check) {
 			out = append(out, b)

@@ -87,13 +87,8 @@ func judgeLoaded(v steps.View, s *schema.Status, rec *schema.Armed) {
 
 // readWord finds what stage 2 left, in the work dir or where it could reach.
 func readWord(v steps.View, s *schema.Status) error {
-	places := []target.Word{{Dir: v.WorkDir}}
-	if site, err := boot.At(v.Device); err == nil {
-		if w, found := target.FindWord(site, v.Files, v.WorkDir); found && w.OnDevice {
-			places = append(places, w)
-		}
-	}
-	for _, w := range places {
+	words, _ := target.Words(v.Device, v.Files, v.WorkDir) // where the machine can't be told, the work dir is left
+	for _, w := range words {
 		r := w.Reader(v.Device, v.Files)
 		var err error
 		if s.Outcome, err = outcome(r, path.Join(w.Dir, flashplan.OutcomeName)); err != nil {

@@ -38,6 +38,19 @@ func FindWord(s boot.Site, files host.Reader, workDir string) (w Word, found boo
 	return Word{}, false
 }
 
+// Words are all places where stage 2 may have left word in the course of time: the work dir, and where it could reach.
+func Words(r, files host.Reader, workDir string) ([]Word, error) {
+	out := []Word{{Dir: workDir}}
+	site, err := boot.At(r)
+	if err != nil {
+		return out, err
+	}
+	if w, found := FindWord(site, files, workDir); found && w.OnDevice {
+		out = append(out, w)
+	}
+	return out, nil
+}
+
 // holdsWord says whether stage 2 can write there, and as what it mounts it: the driver of ext4, which it brings anyway, is
 // that of ext2 and ext3 too. FAT is the firmware's own partition or nothing.
 func holdsWord(s boot.Site, dir string, fsys *schema.FileSystem) bool {
