@@ -9,6 +9,7 @@ import (
 	"github.com/balena-community/balena-migrate/stage2/blockdev"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/device/target"
+	"github.com/balena-community/balena-migrate/steps/host"
 )
 
 // disks is the disk to be flashed, and the file systems of the old system that stage 2 or the boot loader reads. What
@@ -118,7 +119,7 @@ func (l *look) askTarget() []schema.Blocked {
 			Remedy: "balenaOS images count in sectors of 512 bytes; if the drive can be formatted to them (nvme format, sg_format), do so and install the old system again",
 		})
 	}
-	if line(l.Device, "/sys/class/block/"+d.target.Name+"/ro") == "1" {
+	if host.Line(l.Device, "/sys/class/block/"+d.target.Name+"/ro") == "1" {
 		out = append(out, schema.Blocked{
 			Got: "/dev/" + d.target.Name + " is write-protected", Want: "a disk that can be written",
 			Remedy: "look for a write-protect switch, or blockdev --setrw /dev/" + d.target.Name,

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps/host"
 )
 
 // Values of an eMMC's own account of its wear (JESD84-B51, 7.4.38 to 7.4.40), which the kernel shows in sysfs: life_time
@@ -54,8 +55,8 @@ func joined(parts ...string) string {
 // wear reads an eMMC's account. worst is on the scale of life_time.
 func (l *look) wear() (text string, told bool, worst int64) {
 	dir := "/sys/class/block/" + l.disks.target.Name + "/device/"
-	life, worst := lifeTime(line(l.Device, dir+"life_time"))
-	spares, bad := preEOL(line(l.Device, dir+"pre_eol_info"))
+	life, worst := lifeTime(host.Line(l.Device, dir+"life_time"))
+	spares, bad := preEOL(host.Line(l.Device, dir+"pre_eol_info"))
 	text = joined(life, spares)
 	return text, text != "", max(worst, bad)
 }
@@ -104,7 +105,7 @@ func (l *look) fileSystemErrors() string {
 			continue
 		}
 		seen[fsys.Device] = true
-		n, err := strconv.ParseInt(line(l.Device, "/sys/fs/ext4/"+fsys.Device+"/errors_count"), 10, 64)
+		n, err := strconv.ParseInt(host.Line(l.Device, "/sys/fs/ext4/"+fsys.Device+"/errors_count"), 10, 64)
 		if err == nil && n > 0 {
 			out = append(out, fmt.Sprintf("the file system on %s has met %d errors", fsys.Device, n))
 		}

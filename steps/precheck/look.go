@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"strconv"
-	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
@@ -103,20 +102,11 @@ func boardFacts(b devicetype.Board) *schema.BoardFacts {
 // hostname is the running one, or on another root the configured one.
 func hostname(r host.Reader) string {
 	for _, name := range []string{"/proc/sys/kernel/hostname", "/etc/hostname"} {
-		if text := line(r, name); text != "" {
+		if text := host.Line(r, name); text != "" {
 			return text
 		}
 	}
 	return ""
-}
-
-// line is the content of a file of one line, empty when there is none.
-func line(r host.Reader, name string) string {
-	data, err := r.ReadFile(name)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(data))
 }
 
 func exists(r host.Reader, name string) bool {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
+	"github.com/balena-community/balena-migrate/steps/host"
 )
 
 // speedStamp keeps a measured write speed in the work dir: remove it to have it measured again.
@@ -42,7 +43,7 @@ func (l *look) speedRecipe() string {
 		return ""
 	}
 	d := l.disks.target
-	return fmt.Sprintf("write-speed/1 %q %d %s %s", d.Serial, d.Size, d.TableID, line(l.Device, "/proc/sys/kernel/random/boot_id"))
+	return fmt.Sprintf("write-speed/1 %q %d %s %s", d.Serial, d.Size, d.TableID, host.Line(l.Device, "/proc/sys/kernel/random/boot_id"))
 }
 
 // measure writes a file to the work dir and removes it again.

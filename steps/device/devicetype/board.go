@@ -29,7 +29,7 @@ type Board struct {
 // Look reads what identifies the machine.
 func Look(r host.Reader) Board {
 	b := Board{
-		Machine: r.Machine(), Vendor: line(r, "/sys/class/dmi/id/sys_vendor"), Product: line(r, "/sys/class/dmi/id/product_name"), Firmware: BIOS,
+		Machine: r.Machine(), Vendor: host.Line(r, "/sys/class/dmi/id/sys_vendor"), Product: host.Line(r, "/sys/class/dmi/id/product_name"), Firmware: BIOS,
 	}
 	if _, err := r.Stat("/sys/firmware/efi"); err == nil {
 		b.Firmware = EFI
@@ -64,15 +64,6 @@ func texts(r host.Reader, name string) []string {
 		}
 	}
 	return out
-}
-
-// line is the content of a file of one line.
-func line(r host.Reader, name string) string {
-	data, err := r.ReadFile(name)
-	if err != nil {
-		return ""
-	}
-	return strings.ToValidUTF8(strings.TrimSpace(string(data)), "?")
 }
 
 // readCPU reads /proc/cpuinfo (proc_cpuinfo(5)): "Revision" of a Raspberry Pi, and the flag lm of x86.

@@ -28,12 +28,12 @@ func Modules(r host.Reader, release string) []string {
 	entries, _ := r.ReadDir(class) // see Look
 	for _, e := range entries {
 		at := class + "/" + e.Name()
-		if dir, err := r.RealPath(at + "/device"); err == nil && line(r, at+"/identity") != softIdentity {
+		if dir, err := r.RealPath(at + "/device"); err == nil && host.Line(r, at+"/identity") != softIdentity {
 			add(above(r, dir)...)
 		}
 	}
 	for _, at := range tree.devices(r) {
-		name := line(r, at+"/modalias")
+		name := host.Line(r, at+"/modalias")
 		for _, k := range tree.aliases {
 			ok, err := path.Match(k.pattern, name)
 			if err != nil || !ok {

@@ -34,7 +34,7 @@ func Look(r host.Reader, release string) *schema.WatchdogFacts {
 		if !strings.HasPrefix(e.Name(), "watchdog") {
 			continue
 		}
-		if at := class + "/" + e.Name(); line(r, at+"/identity") != softIdentity {
+		if at := class + "/" + e.Name(); host.Line(r, at+"/identity") != softIdentity {
 			describe(r, at, f)
 			break
 		}
@@ -47,14 +47,14 @@ func Look(r host.Reader, release string) *schema.WatchdogFacts {
 }
 
 func describe(r host.Reader, at string, f *schema.WatchdogFacts) {
-	f.Device, f.Identity = "/dev/"+path.Base(at), line(r, at+"/identity")
+	f.Device, f.Identity = "/dev/"+path.Base(at), host.Line(r, at+"/identity")
 	if driver, err := r.Readlink(at + "/device/driver"); err == nil {
 		f.Driver = path.Base(driver)
 	}
 	f.Timeout = number(r, at+"/timeout")
 	f.MaxTimeout = cmp.Or(number(r, at+"/max_timeout"), counters[f.Driver])
 	f.NoWayOut = number(r, at+"/nowayout") == 1
-	if line(r, at+"/state") == "active" {
+	if host.Line(r, at+"/state") == "active" {
 		f.HeldBy = cmp.Or(holder(r, f.Device), "the firmware or the kernel")
 	}
 }
@@ -108,23 +108,15 @@ func holder(r host.Reader, device string) string {
 		for _, fd := range fds {
 			to, err := r.Readlink("/proc/" + p.Name() + "/fd/" + fd.Name())
 			if err == nil && (to == names[0] || to == names[len(names)-1]) {
-				return cmp.Or(line(r, "/proc/"+p.Name()+"/comm"), "process "+p.Name())
+				return cmp.Or(host.Line(r, "/proc/"+p.Name()+"/comm"), "process "+p.Name())
 			}
 		}
 	}
 	return ""
 }
 
-func line(r host.Reader, name string) string {
-	data, err := r.ReadFile(name)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(data))
-}
-
 // number is 0 for what is none.
 func number(r host.Reader, name string) int64 {
-	n, _ := strconv.ParseInt(line(r, name), 10, 64)
+	n, _ := strconv.ParseInt(host.Line(r, name), 10, 64)
 	return n
 }
