@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 )
 
 // UBoot is a kind of board that the real U-Boot starts, of Debian's package u-boot-qemu: QEMU's machine "virt" with a disk
@@ -64,18 +62,8 @@ func (a Artifacts) StartUBoot(ctx context.Context, board UBoot, dir, disk string
 	if err != nil {
 		return nil, err
 	}
-	if vm.log, err = os.OpenFile(vm.consolePath(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
-		return nil, fmt.Errorf("console: %w", err)
-	}
 	vm.cmd = exec.CommandContext(ctx, board.QEMU, append(args, "-netdev", fmt.Sprintf("user,id=net,hostfwd=tcp:127.0.0.1:%d-:22", port))...)
-	vm.cmd.Stdout, vm.cmd.Stderr = vm.log, &vm.stderr
-	vm.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no machine outlives its test
-	if err := vm.cmd.Start(); err != nil {
-		vm.log.Close()
-		return nil, fmt.Errorf("start of QEMU: %w", err)
-	}
-	go vm.reap()
-	return vm, nil
+	return vm, vm.switchOn(nil)
 }
 
 // arguments makes what the machine is made of, and returns QEMU's command line.

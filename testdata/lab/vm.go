@@ -60,22 +60,27 @@ func (a Artifacts) Start(ctx context.Context, opt Options) (*VM, error) {
 		return nil, err
 	}
 	vm := &VM{Port: port, dir: opt.Dir, key: a.Key, exited: make(chan struct{})}
-	vm.log, err = os.OpenFile(vm.consolePath(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("console: %w", err)
-	}
 	vm.cmd = exec.CommandContext(ctx, "qemu-system-x86_64", opt.arguments(a.Accel, port)...)
+	return vm, vm.switchOn(opt.Console)
+}
+
+// switchOn starts QEMU, whose output is the console; more, if not nil, gets it too.
+func (vm *VM) switchOn(more io.Writer) error {
+	var err error
+	if vm.log, err = os.OpenFile(vm.consolePath(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
+		return fmt.Errorf("console: %w", err)
+	}
 	vm.cmd.Stdout, vm.cmd.Stderr = vm.log, &vm.stderr
-	if opt.Console != nil {
-		vm.cmd.Stdout = io.MultiWriter(vm.log, opt.Console)
+	if more != nil {
+		vm.cmd.Stdout = io.MultiWriter(vm.log, more)
 	}
 	vm.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no machine outlives its test
 	if err := vm.cmd.Start(); err != nil {
 		vm.log.Close()
-		return nil, fmt.Errorf("start of QEMU: %w", err)
+		return fmt.Errorf("start of QEMU: %w", err)
 	}
 	go vm.reap()
-	return vm, nil
+	return nil
 }
 
 func (vm *VM) reap() {

@@ -8,44 +8,22 @@ here=$(dirname "$(realpath "$0")")
 . "$here/cache.sh"
 # shellcheck source=newos.sh
 . "$here/newos.sh"
+# shellcheck source=board-newos.sh
+. "$here/board-newos.sh"
 [ $# = 2 ] || die "usage: ${0##*/} TREE OUT"
 need_root
 tree=$(realpath "$1") out=$2
-export SOURCE_DATE_EPOCH=1700000000
 case $(echo "$tree"/boot/vmlinuz-*) in
 *-arm64) goarch=arm64 kernel=kernel8.img type=raspberrypi4-64 arch=aarch64 ;;
 *-armmp) goarch=arm kernel=kernel7.img type=raspberry-pi2 arch=armv7hf ;;
 *) die "$1 is no tree of pi-tree.sh" ;;
 esac
-boot=100 rootA=60 rootB=60 state=20 data=64
-layout
 
-boot_partition() {
-	local dir=$2 fs=$2.fat
-	mkdir -p "$dir/system-connections"
-	cp "$tree"/boot/vmlinuz-* "$dir/$kernel"
-	initramfs "$dir/newos.img" "$goarch" sdhci_pci mmc_block virtio_blk ext4 vfat nls_cp437 nls_ascii
-	printf 'kernel=%s\ninitramfs newos.img followkernel\ncmdline=cmdline.txt\n' "$kernel" >"$dir/config.txt"
-	echo "console=ttyAMA0 quiet" >"$dir/cmdline.txt"
-	printf '{"slug":"%s","version":1,"arch":"%s","state":"RELEASED"}\n' "$type" "$arch" >"$dir/device-type.json"
-	cp "$here/newos-boot/sample.ignore" "$dir/system-connections/resin-sample.ignore"
-	truncate -s "${boot}M" "$fs"
-	mkfs.vfat --invariant -F 32 -n resin-boot "$fs" >"$fs.log" 2>&1 || die "$(cat "$fs.log")"
-	MTOOLS_SKIP_CHECK=1 mcopy -s -i "$fs" "$dir"/* ::/
-	put "$1" "$p1" "$fs"
+boot_files() {
+	cp "$tree"/boot/vmlinuz-* "$1/$kernel"
+	initramfs "$1/newos.img" "$goarch" sdhci_pci mmc_block virtio_blk ext4 vfat nls_cp437 nls_ascii
+	printf 'kernel=%s\ninitramfs newos.img followkernel\ncmdline=cmdline.txt\n' "$kernel" >"$1/config.txt"
+	echo "console=ttyAMA0 quiet" >"$1/cmdline.txt"
 }
 
-build() {
-	local image=$1 dir=$1.d
-	mkdir "$dir"
-	partition_table "$image" c
-	boot_partition "$image" "$dir/boot"
-	ext4 "$image" "$p2" "$rootA" resin-rootA
-	ext4 "$image" "$p3" "$rootB" resin-rootB
-	ext4 "$image" "$p5" "$state" resin-state
-	ext4 "$image" "$p6" "$data" resin-data
-	rm -r "$dir"
-}
-
-cache_build "$out" "$(cache_key "$tree" "$(go env GOVERSION)" "$(grep '^golang.org/x/sys ' "$here/../../../go.sum")" \
-	"@$here/../newos" "@$here/cache.sh" "@$here/newos.sh" "@$here/pi-newos-image.sh" "@$here/newos-boot")" build
+make_image "$here/pi-newos-image.sh"
