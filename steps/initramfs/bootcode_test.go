@@ -9,7 +9,6 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/disarm"
-	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps/initramfs"
 	"github.com/balena-community/balena-migrate/steps/steptest"
 )
@@ -34,15 +33,7 @@ func TestBootCodeTravels(t *testing.T) {
 	in.Facts.Image.Extras = []schema.ExtraFile{{Name: "grub.cfg", Path: "/extras/grub.cfg", SHA256: disarm.Sum([]byte("set default=flasher\n"))}}
 	in.Facts.Image.Starts = &schema.StartFacts{Loaders: []string{}, Gap: 1<<20 - 512}
 	res := steptest.Laws(t, initramfs.Step{}, steptest.RunOn(h), in)
-	data, err := h.ReadFile(res.Facts.Initramfs.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, _ := unpack(t, data)
-	plan := &schema.FlashPlan{}
-	if err := schema.Decode([]byte(files[flashplan.Plan]), "plan", "flash-plan", plan); err != nil {
-		t.Fatal(err)
-	}
+	plan, files := planAndFiles(t, h, res.Facts.Initramfs)
 	if c := plan.BootCode; c == nil || files[c.BootImg.Path] != string(boot) || files[c.CoreImg.Path] != string(core) {
 		t.Errorf("plan %+v", plan.BootCode)
 	}

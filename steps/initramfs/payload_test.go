@@ -19,6 +19,13 @@ import (
 // planOf reads the plan out of the archive.
 func planOf(t *testing.T, h *hosttest.Host, f *schema.InitramfsFacts) *schema.FlashPlan {
 	t.Helper()
+	plan, _ := planAndFiles(t, h, f)
+	return plan
+}
+
+// planAndFiles reads the archive: the plan, and every file by its path.
+func planAndFiles(t *testing.T, h *hosttest.Host, f *schema.InitramfsFacts) (*schema.FlashPlan, map[string]string) {
+	t.Helper()
 	data, err := h.ReadFile(f.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +35,7 @@ func planOf(t *testing.T, h *hosttest.Host, f *schema.InitramfsFacts) *schema.Fl
 	if err := schema.Decode([]byte(files[flashplan.Plan]), "plan", "flash-plan", plan); err != nil {
 		t.Fatal(err)
 	}
-	return plan
+	return plan, files
 }
 
 // The plan has the extents of now, whatever was recorded: what lies beyond the flash is read in place, the rest is held.

@@ -196,15 +196,7 @@ func TestBootFiles(t *testing.T) {
 		h.Put(work+"/system-proxy/redsocks.conf", canary)
 		in.Facts.Network.Proxy = &schema.ProxyFacts{Dir: work + "/system-proxy", Files: []schema.ProxyFile{{File: "redsocks.conf", SHA256: disarm.Sum([]byte(canary))}}}
 		res := steptest.Laws(t, initramfs.Step{}, steptest.RunOn(h), in, canary)
-		data, err := h.ReadFile(res.Facts.Initramfs.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files, _ := unpack(t, data)
-		plan := &schema.FlashPlan{}
-		if err := schema.Decode([]byte(files[flashplan.Plan]), "plan", "flash-plan", plan); err != nil {
-			t.Fatal(err)
-		}
+		plan, files := planAndFiles(t, h, res.Facts.Initramfs)
 		got := map[string]string{}
 		for _, b := range plan.BootFiles {
 			got[b.To] = files[b.Path]

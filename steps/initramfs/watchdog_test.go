@@ -4,7 +4,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 	"github.com/balena-community/balena-migrate/steps/initramfs"
@@ -28,15 +27,7 @@ func TestWatchdogDriverTravels(t *testing.T) {
 			h.Put(dir+"/kernel/drivers/watchdog/watchdog.ko", "core")
 			h.Put("/sys/bus/pci/devices/0000:00:05.0/modalias", "pci:v00008086d000025ABsv00001AF4sd00001100bc08sc80i00\n")
 			res := steptest.Laws(t, initramfs.Step{}, steptest.RunOn(h), in)
-			data, err := h.ReadFile(res.Facts.Initramfs.Path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files, _ := unpack(t, data)
-			plan := &schema.FlashPlan{}
-			if err := schema.Decode([]byte(files[flashplan.Plan]), "plan", "flash-plan", plan); err != nil {
-				t.Fatal(err)
-			}
+			plan, files := planAndFiles(t, h, res.Facts.Initramfs)
 			if (plan.Watchdog != nil) != (want != nil) || want != nil && !slices.Equal(plan.Watchdog.Modules, want) {
 				t.Errorf("plan %+v, want %v", plan.Watchdog, want)
 			}
