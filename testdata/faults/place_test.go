@@ -1,11 +1,14 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,17 +30,59 @@ func shell(t *testing.T, name string, args ...string) {
 func onDisk(t *testing.T, d device) string {
 	t.Helper()
 	d.Put("/sys/devices/pci0000:00/0000:00:03.0/virtio1/block/vda/vda1/start", "2048\n")
-	shell(t, "mkdir", "-p", filepath.Join(d.Root(), work))                                       // where precheck leaves its facts
-	shell(t, "sed", "-i", `s/"memory"/"memory","space"/`, filepath.Join(d.Root(), "/in/m.json")) // the disk is small
+	shell(t, "mkdir", "-p", filepath.Join(d.Root(), work))                                                                                          // where precheck leaves its facts
+	shell(t, "sed", "-i", `s/"memory"/"memory","space"/; s/"config":{/"config":{"disk":{"min_free_mb":1},/`, filepath.Join(d.Root(), "/in/m.json")) // the disk is small
 	disk := filepath.Join(t.TempDir(), "disk")
-	shell(t, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-N", "2048", disk, fmt.Sprint((hosttest.DiskSize-1<<20)>>10, "K"))
+	shell(t, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-N", "2048", disk, fmt.Sprint((hosttest.DiskSize-1<<20)>>10, "K"))
 	point := mounted(t, disk)
-	low := filepath.Join(point, "low")
-	shell(t, "fallocate", "-l", "12M", low)
+	low, high := pieces(t, point, "first")
+	remove(t, high[:24]) // room for the device's own files
 	shell(t, "cp", "-a", "--sparse=always", d.Root()+"/.", point)
-	shell(t, "rm", low) // there the image goes first
+	pieces(t, point, "second")
+	// The image goes first where room is in one piece, and has to leave: what remains there is smaller than the pieces beyond.
+	remove(t, low[len(low)-4:])
+	for i := 24; i < len(high); i += 2 {
+		remove(t, high[i:i+1])
+	}
 	shell(t, "umount", point)
 	return disk
+}
+
+// pieces fills the file system with files of 1 MiB, and returns those that the flash writes over and those beyond, in the order
+// of the disk. Where a file system puts a file is its own affair; what it finds free is not.
+func pieces(t *testing.T, point, name string) (low, high []string) {
+	t.Helper()
+	h, at := hosttest.Existing(t, point), map[string]int64{}
+	for i := 0; ; i++ {
+		piece := fmt.Sprint("/", name, i)
+		if exec.CommandContext(t.Context(), "fallocate", "-l", "1M", filepath.Join(point, piece)).Run() != nil {
+			break // full
+		}
+		list, err := h.Extents(piece)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at[piece] = list[0].Physical; list[0].Physical+1<<20 < hosttest.ImageSize {
+			low = append(low, filepath.Join(point, piece))
+		} else {
+			high = append(high, filepath.Join(point, piece))
+		}
+	}
+	for _, list := range [][]string{low, high} {
+		slices.SortFunc(list, func(a, b string) int {
+			return cmp.Compare(at["/"+filepath.Base(a)], at["/"+filepath.Base(b)])
+		})
+	}
+	return low, high
+}
+
+func remove(t *testing.T, files []string) {
+	t.Helper()
+	for _, name := range files {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // mounted mounts such a file until the test ends.
