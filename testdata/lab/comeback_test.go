@@ -14,6 +14,10 @@ import (
 // bootState is the boot configuration: every byte and mode in /boot/grub but GRUB's own modules, and what lies in /boot.
 const bootState = `cd /boot && ls -A1 . grub && sha256sum grub/grub.cfg grub/grubenv && stat -c '%n %a %U %s' grub/grub.cfg grub/grubenv`
 
+// flipImage turns one bit of a compressed byte in the middle; size and times stay, so stage 1 can't see it.
+const flipImage = "f=/var/lib/balena-migrate/image.gz; touch -r $f /root/t; s=$(($(stat -c %s $f)/2)); b=$(od -An -tu1 -j$s -N1 $f); " +
+	`printf "\\$(printf %o $((b ^ 1)))" | dd of=$f bs=1 seek=$s conv=notrunc status=none; touch -r /root/t $f`
+
 // failure is a migration that fails left of the line.
 type failure struct {
 	name string
@@ -42,11 +46,7 @@ func failures() [][]failure {
 	fault := func(what string) string { return "sed -i 's,rdinit=,balena.fault=" + what + " rdinit=,' " + custom }
 	return [][]failure{{
 		{
-			// One bit of a compressed byte in the middle; size and time stay, so stage 1 can't see it.
-			name: "image byte flipped", stage: "aborted", reason: "chunk", again: true,
-			sabotage: "touch -r " + image + " /root/t; s=$(($(stat -c %s " + image + ")/2)); " +
-				"b=$(od -An -tu1 -j$s -N1 " + image + "); printf \"\\\\$(printf %o $((b ^ 1)))\" | dd of=" + image +
-				" bs=1 seek=$s conv=notrunc status=none; touch -r /root/t " + image,
+			name: "image byte flipped", stage: "aborted", reason: "chunk", again: true, sabotage: flipImage,
 		},
 		{name: "image file deleted", stage: "aborted", reason: "no such file", sabotage: "rm " + image},
 		{

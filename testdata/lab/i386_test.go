@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestI386Migration: a Debian of 32 bits comes back from a failure. Then the image is one without boot code, as those in old
@@ -43,23 +42,7 @@ func TestI386Migration(t *testing.T) {
 	if res := result(t, vm, "balena-migrate migrate --yes", doc); res.Status != "converged" {
 		t.Fatalf("migrate: %s", res.Msg)
 	}
-	backup := run(t, vm, "sha256sum /var/lib/balena-migrate/backup.tgz | cut -c1-64")
-	from, began := vm.ConsoleSize(), time.Now()
-	if res := result(t, vm, "balena-migrate step reboot", doc); res.Status != "converged" {
-		t.Fatalf("reboot: %s", res.Msg)
-	}
-	report, err := vm.WaitNewOS(t.Context(), from, BootTimeout)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("from the reboot to the new system %.1f s", time.Since(began).Seconds())
-	for _, what := range report.Missing("lab-bookworm", backup) {
-		t.Errorf("the new system lacks %s", what)
-	}
-	if err := vm.WaitExit(t.Context(), time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	wantDisk(t, vm, bare)
+	intoNewOS(t, vm, bare, doc)
 	wantGrub(t, vm, bare, grub)
 }
 

@@ -40,7 +40,7 @@ func TestKexecMigration(t *testing.T) {
 			}
 			failLayered(t, vm, c.method, c.carried, before)
 			armLayered(t, vm, c.method, c.carried)
-			migrateLayered(t, vm, art)
+			intoNewOS(t, vm, art, document(true))
 		})
 	}
 }
@@ -79,9 +79,7 @@ func armLayered(t *testing.T, vm *VM, method string, carried bool) {
 // failLayered lets stage 2 meet an image in which a bit is flipped: where the image is carried, before it is packed.
 func failLayered(t *testing.T, vm *VM, method string, carried bool, before string) {
 	t.Helper()
-	const flip = "f=/var/lib/balena-migrate/image.gz; touch -r $f /root/t; s=$(($(stat -c %s $f)/2)); b=$(od -An -tu1 -j$s -N1 $f); " +
-		`printf "\\$(printf %o $((b ^ 1)))" | dd of=$f bs=1 seek=$s conv=notrunc status=none; touch -r /root/t $f; sync`
-	run(t, vm, flip)
+	run(t, vm, flipImage+"; sync")
 	if carried {
 		run(t, vm, "rm /var/lib/balena-migrate/stage2.cpio.gz")
 	}
@@ -113,7 +111,7 @@ func failLayered(t *testing.T, vm *VM, method string, carried bool, before strin
 	if line := run(t, vm, "cat /proc/cmdline"); strings.Contains(line, "rdinit") {
 		t.Errorf("stage 2 was started again: %s", line)
 	}
-	run(t, vm, flip) // back
+	run(t, vm, flipImage+"; sync") // back
 	if carried {
 		run(t, vm, "rm /var/lib/balena-migrate/stage2.cpio.gz")
 	}
@@ -138,19 +136,18 @@ func TestKexecEFI(t *testing.T) {
 	byKexec := func(flash bool) string {
 		return strings.Replace(document(flash), `"reboot":`, `"boot":{"method":"kexec"},"reboot":`, 1)
 	}
-	migrate := func(flash bool) {
+	converge := func(command string, flash bool) {
 		t.Helper()
-		for _, command := range []string{"balena-migrate migrate --yes", "balena-migrate step reboot"} {
-			if res := result(t, vm, command, byKexec(flash)); res.Status != "converged" {
-				t.Fatalf("%s: %s", command, res.Msg)
-			}
+		if res := result(t, vm, command, byKexec(flash)); res.Status != "converged" {
+			t.Fatalf("%s: %s", command, res.Msg)
 		}
 	}
 	id, err := vm.BootID(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	migrate(false)
+	converge("balena-migrate migrate --yes", false)
+	converge("balena-migrate step reboot", false)
 	if err := vm.WaitNewBoot(t.Context(), id, BootTimeout); err != nil {
 		t.Fatalf("%v\n%s", err, tail(t, vm))
 	}
@@ -160,42 +157,9 @@ func TestKexecEFI(t *testing.T) {
 	if after := run(t, vm, bootFiles); after != before {
 		t.Errorf("boot files before:\n%s\nafter:\n%s", before, after)
 	}
-	from := vm.ConsoleSize()
-	migrate(true)
-	report, err := vm.WaitNewOS(t.Context(), from, BootTimeout)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, tail(t, vm))
-	}
-	for _, what := range report.Missing("lab-bookworm", "") {
-		t.Errorf("the new system lacks %s", what)
-	}
+	converge("balena-migrate migrate --yes", true)
+	report := intoNewOS(t, vm, art, byKexec(true))
 	if report.Firmware.Current != "balenaOS" || strings.Contains(report.Outcome.Content, "warnings") {
 		t.Errorf("firmware %+v, outcome %s", report.Firmware, report.Outcome.Content)
 	}
-	if err := vm.WaitExit(t.Context(), time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	wantDisk(t, vm, art)
-}
-
-// migrateLayered is the good case.
-func migrateLayered(t *testing.T, vm *VM, art Artifacts) {
-	t.Helper()
-	backup := run(t, vm, "sha256sum /var/lib/balena-migrate/backup.tgz | cut -c1-64")
-	from, began := vm.ConsoleSize(), time.Now()
-	if res := result(t, vm, "balena-migrate step reboot", document(true)); res.Status != "converged" {
-		t.Fatalf("reboot: %s", res.Msg)
-	}
-	report, err := vm.WaitNewOS(t.Context(), from, BootTimeout)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, tail(t, vm))
-	}
-	t.Logf("from the reboot to the new system %.1f s", time.Since(began).Seconds())
-	for _, what := range report.Missing("lab-bookworm", backup) {
-		t.Errorf("the new system lacks %s", what)
-	}
-	if err := vm.WaitExit(t.Context(), time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	wantDisk(t, vm, art)
 }

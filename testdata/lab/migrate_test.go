@@ -100,6 +100,29 @@ func migrate(t *testing.T, suite Suite) {
 	wantDisk(t, vm, art)
 }
 
+// intoNewOS reboots an armed Debian 12, and holds what arrives on its disk to what was sent there.
+func intoNewOS(t *testing.T, vm *VM, art Artifacts, doc string) NewOSReport {
+	t.Helper()
+	backup := run(t, vm, "sha256sum /var/lib/balena-migrate/backup.tgz | cut -c1-64")
+	from, began := vm.ConsoleSize(), time.Now()
+	if res := result(t, vm, "balena-migrate step reboot", doc); res.Status != "converged" {
+		t.Fatalf("reboot: %s", res.Msg)
+	}
+	report, err := vm.WaitNewOS(t.Context(), from, BootTimeout)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, tail(t, vm))
+	}
+	t.Logf("from the reboot to the new system %.1f s; firmware: %+v", time.Since(began).Seconds(), report.Firmware)
+	for _, what := range report.Missing("lab-"+string(Bookworm), backup) {
+		t.Errorf("the new system lacks %s", what)
+	}
+	if err := vm.WaitExit(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	wantDisk(t, vm, art)
+	return report
+}
+
 func inputs(t *testing.T, art Artifacts) Inputs {
 	t.Helper()
 	in, err := art.WriteInputs(t.Context(), t.TempDir())

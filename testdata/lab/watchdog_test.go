@@ -3,7 +3,6 @@ package lab
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestWatchdogEndsAHang: stage 2 stands still as a whole, its watchdog too, and the hardware watchdog brings the old system
@@ -43,23 +42,8 @@ func TestWatchdogEndsAHang(t *testing.T) {
 	if strings.Contains(text, "Kernel panic") {
 		t.Error("the kernel panicked, where nothing was to run any more")
 	}
-	from = vm.ConsoleSize()
 	if res := result(t, vm, "balena-migrate migrate --yes", document(true)); res.Status != "converged" {
 		t.Fatalf("migrate: %s", res.Msg)
 	}
-	backup := run(t, vm, "sha256sum /var/lib/balena-migrate/backup.tgz | cut -c1-64")
-	if res := result(t, vm, "balena-migrate step reboot", document(true)); res.Status != "converged" {
-		t.Fatalf("reboot: %s", res.Msg)
-	}
-	report, err := vm.WaitNewOS(t.Context(), from, BootTimeout)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, what := range report.Missing("lab-bookworm", backup) {
-		t.Errorf("the new system lacks %s", what)
-	}
-	if err := vm.WaitExit(t.Context(), time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	wantDisk(t, vm, art)
+	intoNewOS(t, vm, art, document(true))
 }
