@@ -30,7 +30,7 @@ func (l *look) readSpace() space {
 		return space{workFree: work, err: err}
 	}
 	s := space{workFree: work, bootFree: bootFree, workNeed: l.Config.Disk.MinFreeMB << 20}
-	if l.Facts.Image == nil {
+	if l.Facts.Image == nil && !l.imageInPlace() {
 		s.workNeed += l.image.packed + l.image.packed/10
 	}
 	archive := int64(archiveSize)
@@ -51,6 +51,11 @@ func (l *look) readSpace() space {
 	}
 	s.bootNeed = archive
 	return s
+}
+
+// imageInPlace says whether a prepared image lies where prepare-image would put it.
+func (l *look) imageInPlace() bool {
+	return l.Config.Image.Path == path.Join(l.WorkDir, "image.gz")
 }
 
 // oneFileSystem says whether the work dir shares its space with /boot. What is not known is not counted twice.
