@@ -16,9 +16,10 @@ name=$(printf %s "$SSH_ORIGINAL_COMMAND" | sed 's/BECOME-SUCCESS-[a-z]*//g; s/--
 mkdir -p /lost
 times=$(cat "/lost/$name" 2>/dev/null || echo 0)
 echo $((times + 1)) >"/lost/$name"
+read -r pid name state sshd rest <"/proc/$PPID/stat" # its parent is the shell that sshd starts
 case $times in
-0) kill -9 "$PPID" ;;
-1) sh -c "$SSH_ORIGINAL_COMMAND" >/dev/null 2>&1; kill -9 "$PPID" ;;
+0) kill -9 "$sshd"; exit ;;
+1) sh -c "$SSH_ORIGINAL_COMMAND" >/dev/null 2>&1; kill -9 "$sshd"; exit ;;
 esac
 exec sh -c "$SSH_ORIGINAL_COMMAND"
 `

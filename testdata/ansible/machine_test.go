@@ -55,7 +55,8 @@ func (b bench) newMachine(t *testing.T, lines string) *machine {
 			`"listenPort":48484,"appUpdatePollInterval":600000,"apiKey":"canary-key"}`),
 		"balena_migrate_backup_definition": source(t, "- volume: app\n  items:\n    - source: /srv/app\n"),
 		"balena_migrate_skip_checks":       []string{"api", "vpn", "memory"}, "balena_migrate_require_network": false,
-		"balena_migrate_work_dir": "/fake/var/lib/balena-migrate", "balena_migrate_wait_timeout": 5, "balena_migrate_wait_interval": 1, "balena_migrate_reboot_delay": 1,
+		"balena_migrate_work_dir": "/fake/var/lib/balena-migrate", "balena_migrate_connect_timeout": 60,
+		"balena_migrate_wait_timeout": 5, "balena_migrate_wait_interval": 1, "balena_migrate_reboot_delay": 1,
 		"balena_migrate_results": filepath.Join(m.dir, "results"), "balena_migrate_image_cache": filepath.Join(m.dir, "prepared"),
 	}
 	m.boot()

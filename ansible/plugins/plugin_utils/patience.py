@@ -20,7 +20,7 @@ REFUSED = ('permission denied', 'invalid/incorrect password', 'too many authenti
 # A device that hangs in the middle of sudo is one that can't be reached.
 HANGS = 'waiting for privilege escalation prompt'
 # Seconds: the first pause, the longest, and how long the end of an old connection may take.
-FIRST, LONGEST, CONNECT = 1.0, 30.0, 10
+FIRST, LONGEST, CONNECT = 0.5, 30.0, 10
 # A peer that is gone without a word is noticed within a minute, not never.
 ALIVE = '-o ServerAliveInterval=15 -o ServerAliveCountMax=4'
 

@@ -31,7 +31,7 @@ digest() {
 take() {
   umask 077
   mkdir -p "${1%/*}/"
-  dd of="$1" bs=65536 seek="$2" conv=notrunc || { rm -f "$1"; exit 1; }
+  dd of="$1" bs=65536 seek="$2" conv=notrunc || { [ $? -gt 128 ] || rm -f "$1"; exit 1; }
 }
 there() {
   [ -f "$1" ] && [ "$(wc -c <"$1")" -eq "$2" ] && [ "$(digest "$1")" = "$3" ]
