@@ -16,6 +16,8 @@ import (
 type bench struct {
 	binaries string // folder with balena-migrate-linux-amd64, as make dist leaves it
 	tree     string // root tree of a device; never written to
+	// controller is the root tree of another controller; empty for this machine.
+	controller string
 }
 
 // newBench builds what is missing.

@@ -299,8 +299,11 @@ func (d *device) command(b bench, book, record string, args ...string) *exec.Cmd
 			d.t.Fatal(err)
 		}
 	}
-	argv := append([]string{"-i", d.inventory(), "-e", "ansible_user=free", "-e", "balena_migrate_connect_timeout=3", book}, args...)
-	cmd := exec.CommandContext(d.t.Context(), "ansible-playbook", argv...)
+	argv := append([]string{"ansible-playbook", "-i", d.inventory(), "-e", "ansible_user=free", "-e", "balena_migrate_connect_timeout=3", book}, args...)
+	if b.controller != "" {
+		argv = append(elsewhere(d.t, b.controller), argv...)
+	}
+	cmd := exec.CommandContext(d.t.Context(), argv[0], argv[1:]...)
 	cmd.Env = d.environment(b, record)
 	return cmd
 }
