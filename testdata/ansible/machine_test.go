@@ -33,7 +33,7 @@ exec /usr/lib/balena-migrate "$@"
 
 // bootable mounts as startup does, and reboots when init is told to (SIGINT, as sysvinit).
 const bootable = `mount -t proc proc "$0/proc" && mount --bind "$0/etc/boot_id" "$0/proc/sys/kernel/random/boot_id" &&
-mkdir -p "$0/small" && mount -t tmpfs -o size=4m,mode=755 tmpfs "$0/small" && trap 'exit 0' INT &&
+mkdir -p "$0/fake/small" && mount -t tmpfs -o size=4m,mode=755 tmpfs "$0/fake/small" && trap 'exit 0' INT &&
 { chroot "$0" /usr/sbin/sshd -D -e -p "$1" -f /etc/ssh/test_config & wait; }`
 
 // newMachine starts one, its sshd configured by some lines more.
@@ -84,8 +84,9 @@ func (m *machine) off() bool {
 	return true
 }
 
-// killDuring runs the playbook, and kills it with all of its processes once the device's file has a text.
-func (m *machine) killDuring(t *testing.T, text string, more map[string]any) {
+// killDuring runs the playbook, and kills it with all of its processes once the device's file has a text, and begun a file
+// of the device, if it has a name.
+func (m *machine) killDuring(t *testing.T, text, begun string, more map[string]any) {
 	t.Helper()
 	m.t = t
 	vars := confirm(more)
@@ -101,7 +102,8 @@ func (m *machine) killDuring(t *testing.T, text string, more map[string]any) {
 	}
 	await(t, text, func() bool {
 		data, err := os.ReadFile(filepath.Join(m.results(), "device.json"))
-		return err == nil && strings.Contains(string(data), text)
+		_, gone := os.Stat(filepath.Join(m.root, begun))
+		return err == nil && strings.Contains(string(data), text) && gone == nil
 	})
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -135,7 +135,7 @@ func TestResume(t *testing.T) {
 // testResumeWait kills the playbook when it waits for the device; the next one takes up the waiting.
 func testResumeWait(t *testing.T, m *machine) {
 	m.t = t
-	m.killDuring(t, "wait is under way", map[string]any{"balena_migrate_wait_timeout": 600})
+	m.killDuring(t, "wait is under way", "", map[string]any{"balena_migrate_wait_timeout": 600})
 	m.off()
 	want := m.report(t)
 	if want.Fate != schema.FatePending || want.Last().LeftBoot == "" {
