@@ -132,7 +132,7 @@ func testPushRefused(t *testing.T, b bench, d *device) {
 			}
 		})
 	}
-	if n := d.sessions(); n != 4 {
-		t.Errorf("%d sessions, want 4: what has no room or no source is not sent", n)
+	if n := d.sessions(); n != 5 {
+		t.Errorf("%d sessions, want 5: what has no room or no source is not sent", n)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 )
 
 // TestResults: whatever becomes of a device, its file in the results directory says it.
@@ -110,12 +111,12 @@ func testResultCheck(t *testing.T, b bench, d *device) {
 		t.Fatal(err)
 	}
 	run := d.playbook(b, migrate, append(variables(t, map[string]any{
-		"balena_migrate_config_json": source(t, `{"apiKey":"canary-key"}`), "balena_migrate_image": source(t, "no image at all"),
+		"balena_migrate_config_json": source(t, `{"apiKey":"canary-key"}`), "balena_migrate_image": source(t, string(hosttest.Image(t))),
 		"balena_migrate_skip_checks":     []string{"kernel", "boot-loader", "grubenv", "disk", "api", "vpn"},
 		"balena_migrate_require_network": false, "balena_migrate_results": d.results(),
 	}), "--check", "-i", second)...)
 	r := d.report(t)
-	want(t, r, schema.FateReady, "can be migrated, as far as check mode could look", "copy:converged", "precheck:converged",
+	want(t, r, schema.FateReady, "can be migrated, as far as check mode could look", "copy:converged", "image:converged", "precheck:converged",
 		"prepare-image:skipped", "collect-wifi:converged", "backup:converged", "build-initramfs:converged", "arm-boot:converged",
 		"reboot:converged")
 	if !r.Last().Check || !r.Last().Steps[0].Changed {
