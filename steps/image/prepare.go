@@ -156,10 +156,11 @@ func (m *making) take(ctx context.Context, index *schema.ImageIndex) (*schema.Im
 	if err != nil {
 		return nil, err
 	}
-	if err := m.h.Rename(m.source, m.image); err != nil {
+	// In this order: whoever kills this in between finds what was downloaded under its name.
+	if err := m.h.WriteFile(m.index, text, fileMode); err != nil {
 		return nil, err
 	}
-	return facts, m.h.WriteFile(m.index, text, fileMode)
+	return facts, m.h.Rename(m.source, m.image)
 }
 
 // verify reads an image that is made already.
