@@ -10,6 +10,8 @@ type Armed struct {
 	Method string      `json:"method"`
 	BootID string      `json:"boot_id"`
 	Files  []ArmedFile `json:"files"`
+	// Loaded sums up what the kernel was given for kexec in that boot, empty for other methods.
+	Loaded string `json:"loaded_sha256,omitempty"`
 }
 
 // How a file that is no longer as armed is put back.

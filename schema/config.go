@@ -64,6 +64,8 @@ type BootConfig struct {
 	Arm    bool       `json:"arm"`
 	Debug  bool       `json:"debug"`
 	Grub   GrubConfig `json:"grub"`
+	// Watchdog is "auto" or "off".
+	Watchdog string `json:"watchdog"`
 }
 
 // GrubConfig is for images that bring no boot loader of their own (S34, S57, S58).
@@ -111,7 +113,7 @@ func DefaultConfig() Config {
 		},
 		Network: NetworkConfig{Wifi: "all", SSIDs: []string{}, Files: []string{}, FirstIndex: 1, Require: true, KeepHostname: true},
 		Backup:  BackupConfig{ScriptTimeoutS: 3600, Volumes: []string{}},
-		Boot:    BootConfig{Method: "auto", Arm: true, Grub: GrubConfig{BootDevice: "hd0", Install: "none"}},
+		Boot:    BootConfig{Method: "auto", Arm: true, Watchdog: "auto", Grub: GrubConfig{BootDevice: "hd0", Install: "none"}},
 		Disk:    DiskConfig{WarnWriteKBs: 200, MinFreeMB: 10},
 		Stage2:  Stage2Config{Flash: true, AfterNoFlash: "continue", LogFS: "ext4", MinFreeMB: 64},
 		Checks:  ChecksConfig{Skip: []string{}},

@@ -29,9 +29,11 @@ type HostFacts struct {
 	Root          *FileSystem `json:"root,omitempty"`
 	Boot          *FileSystem `json:"boot,omitempty"`
 	Memory        MemoryFacts `json:"memory"`
-	WorkFree      int64       `json:"work_free_bytes"`
-	WriteKBs      int64       `json:"write_kb_s"`
-	Checks        []Check     `json:"checks"`
+	// Watchdog is nil for a machine without one.
+	Watchdog *WatchdogFacts `json:"watchdog,omitempty"`
+	WorkFree int64          `json:"work_free_bytes"`
+	WriteKBs int64          `json:"write_kb_s"`
+	Checks   []Check        `json:"checks"`
 }
 
 // BoardFacts is what the machine says of itself: by device tree and revision code, or by DMI.
@@ -41,6 +43,24 @@ type BoardFacts struct {
 	Revision   string   `json:"revision,omitempty"`
 	Vendor     string   `json:"vendor,omitempty"`
 	Product    string   `json:"product,omitempty"`
+}
+
+// WatchdogFacts is the hardware watchdog, which resets a machine that hangs. Timeouts are in seconds, MaxTimeout is 0 where
+// it is not known. Device and what follows it is of the running system, empty where its driver is not loaded.
+type WatchdogFacts struct {
+	Device     string `json:"device"`
+	Identity   string `json:"identity"`
+	Driver     string `json:"driver"`
+	Timeout    int64  `json:"timeout_s"`
+	MaxTimeout int64  `json:"max_timeout_s"`
+	NoWayOut   bool   `json:"nowayout"`
+	// HeldBy names who keeps it running now.
+	HeldBy string `json:"held_by"`
+	// RebootTimeout is what step reboot arms it with; 0 when it leaves it alone, and Note then says why.
+	RebootTimeout int64  `json:"reboot_timeout_s"`
+	Note          string `json:"note"`
+	// Modules are the drivers that stage 2 loads.
+	Modules []string `json:"modules"`
 }
 
 // OSFacts is /etc/os-release in short (os-release(5)).
@@ -57,6 +77,8 @@ type MemoryFacts struct {
 	// Held is the part of Need that holds the image and the backup; InPlace is what is read from the disk instead.
 	Held    int64 `json:"held_bytes,omitempty"`
 	InPlace int64 `json:"in_place_bytes,omitempty"`
+	// Carried is what of image and backup travels in the initramfs.
+	Carried int64 `json:"carried_bytes,omitempty"`
 	// Alone says that stage 2 is started without the host's own initramfs.
 	Alone bool `json:"alone,omitempty"`
 }
@@ -136,8 +158,22 @@ type ImageFacts struct {
 	// Flasher says that the image was taken out of a flasher image (E24).
 	Flasher    bool             `json:"flasher,omitempty"`
 	Partitions []PartitionFacts `json:"partitions,omitempty"`
+	// Starts is what firmware can start it by, nil where nobody looked.
+	Starts *StartFacts `json:"starts,omitempty"`
 	// Extras are what a flasher image brought along, in a directory of the work dir (E27). They may hold keys.
 	Extras []ExtraFile `json:"extras,omitempty"`
+}
+
+// StartFacts is what of an image firmware or a boot loader looks for. Loaders are the EFI programs under the removable path
+// (UEFI 2.10, 3.5.1.1), by their names in lower case; BootCode says that its first sector has any; Gap is how many bytes lie
+// between that and the first partition, 0 for a GPT. GrubCfg and Kernel say that its boot partition has /grub/grub.cfg and
+// /vmlinuz.
+type StartFacts struct {
+	Loaders  []string `json:"loaders"`
+	BootCode bool     `json:"boot_code"`
+	Gap      int64    `json:"gap_bytes"`
+	GrubCfg  bool     `json:"grub_cfg"`
+	Kernel   bool     `json:"kernel"`
 }
 
 // PartitionFacts is a partition of the image. Start and Size are in bytes; Name is the GPT's, Label and FS are of the
@@ -260,16 +296,20 @@ type InitramfsFacts struct {
 	// Held and InPlace are the bytes of image and backup that stage 2 holds in memory, and that it reads from the disk.
 	Held    int64 `json:"held_bytes,omitempty"`
 	InPlace int64 `json:"in_place_bytes,omitempty"`
+	// Carried are the bytes of image and backup that travel in it, because stage 2 could not mount where they lie.
+	Carried int64 `json:"carried_bytes,omitempty"`
 	// Alone says that memory is too short for the host's own initramfs beside this one.
 	Alone bool `json:"alone,omitempty"`
 }
 
-// BootFacts is the state of the boot loader.
+// BootFacts is the state of the boot loader. RestartArgument is what the kernel must be restarted with for stage 2 to
+// start, empty where any reboot does.
 type BootFacts struct {
-	Method string   `json:"method"`
-	Armed  bool     `json:"armed"`
-	Kernel string   `json:"kernel"`
-	Files  []string `json:"files"`
+	Method          string   `json:"method"`
+	Armed           bool     `json:"armed"`
+	Kernel          string   `json:"kernel"`
+	Files           []string `json:"files"`
+	RestartArgument string   `json:"restart_argument,omitempty"`
 }
 
 // RebootFacts says whether a reboot is on its way. Due is RFC 3339, empty when none is.
@@ -277,4 +317,6 @@ type RebootFacts struct {
 	BootID  string `json:"boot_id"`
 	Pending bool   `json:"pending"`
 	Due     string `json:"due"`
+	// Watchdog is the device that is armed before the reboot, empty for none.
+	Watchdog string `json:"watchdog,omitempty"`
 }

@@ -43,6 +43,7 @@ type fakeKernel struct {
 	rawErr, readErr error
 	writeErr        func(off int64) error
 	modules         int
+	options         map[string]string // the last mount's, by type
 }
 
 // errLost makes a write vanish.
@@ -51,7 +52,8 @@ var errLost = errors.New("lost")
 // errEnded stops the machine where a real one would be gone.
 var errEnded = errors.New("ended")
 
-func (k *fakeKernel) Mount(source, target, _, _ string, _ bool) error {
+func (k *fakeKernel) Mount(source, target, fstype, options string, _ bool) error {
+	k.options[fstype] = options
 	if err := k.mountErr[source]; err != nil {
 		return err
 	}
@@ -112,9 +114,11 @@ func (k *fakeKernel) Reboot() error {
 	panic(errEnded)
 }
 
-func (k *fakeKernel) Memory(n int) ([]byte, error) { return make([]byte, n), nil }
-func (k *fakeKernel) Uptime() time.Duration        { return k.clock }
-func (k *fakeKernel) Sleep(d time.Duration)        { k.clock += d }
+func (k *fakeKernel) Sync()                           {}
+func (k *fakeKernel) Memory(n int) ([]byte, error)    { return make([]byte, n), nil }
+func (k *fakeKernel) Map(name string) ([]byte, error) { return k.h.ReadFile(name) }
+func (k *fakeKernel) Uptime() time.Duration           { return k.clock }
+func (k *fakeKernel) Sleep(d time.Duration)           { k.clock += d }
 
 func (k *fakeKernel) OpenDisk(device string) (host.Disk, error) {
 	if k.openErr != nil {
@@ -218,7 +222,7 @@ func newLab(t *testing.T) *lab {
 func newLabOf(t *testing.T, change func(image []byte)) *lab {
 	t.Helper()
 	h := hosttest.Debian(t)
-	l := &lab{h: h, k: &fakeKernel{t: t, h: h, mounted: map[string]string{}}, boot: map[string]string{}}
+	l := &lab{h: h, k: &fakeKernel{t: t, h: h, mounted: map[string]string{}, options: map[string]string{}}, boot: map[string]string{}}
 	for _, name := range []string{"grub.cfg", "grubenv"} {
 		data, _ := h.ReadFile("/boot/grub/" + name)
 		l.boot[name] = string(data)

@@ -21,6 +21,9 @@ import (
 // fetch makes a file of the old system readable without its file system: what the plan has extents for from the disk,
 // the rest from memory.
 func (m *machine) fetch(what string, ref schema.FileRef) (*inplace.Reader, error) {
+	if ref.FSType == flashplan.Carried {
+		return m.carried(what, ref)
+	}
 	point, err := m.fileSystem(ref.FSUUID, ref.FSType)
 	if err != nil {
 		return nil, err
@@ -91,7 +94,7 @@ func (m *machine) inPlace(name string, ref schema.FileRef) error {
 		return err
 	}
 	if !inplace.Contains(now, ref.Extents) {
-		return fmt.Errorf("does not lie on the disk any more where it lay for build-initramfs (now %d extents; %s): run build-initramfs again",
+		return fmt.Errorf("does not lie on the disk any more where it lay for build-initramfs (now %d extents; in doubt: %s): run build-initramfs again",
 			len(now), orNone(doubts))
 	}
 	return m.openBeyond()
@@ -99,9 +102,22 @@ func (m *machine) inPlace(name string, ref schema.FileRef) error {
 
 func orNone(s string) string {
 	if s == "" {
-		return "none in doubt"
+		return "none"
 	}
 	return s
+}
+
+// carried is a file of the initramfs, which is in memory already.
+func (m *machine) carried(what string, ref schema.FileRef) (*inplace.Reader, error) {
+	data, err := m.kernel.Map(ref.Path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	if int64(len(data)) != ref.Size {
+		return nil, fmt.Errorf("%s %s: %d bytes, expected %d", what, ref.Path, len(data), ref.Size)
+	}
+	m.log.printf("%s: %d MiB came along in memory", what, ref.Size>>20)
+	return inplace.New(ref.Size, nil, data, nil)
 }
 
 // openBeyond opens the disk for reading beside the file systems on it, and beside the flash later on.

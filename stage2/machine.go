@@ -44,6 +44,7 @@ type machine struct {
 	boot      partition          // findPartitions
 	data      partition          // findPartitions
 	gone      []efivar.HardDrive // oldPartitions
+	damaged   string             // verify: the stamp of what was found damaged
 	rehearsed bool               // rehearse
 	dog       *watchdog          // readPlan, nil without one
 	logLost   bool               // keepLog
@@ -76,12 +77,12 @@ func (m *machine) readPlan(context.Context) error {
 	}
 	m.log.open()
 	m.log.printf("balena-migrate %s, stage 2", m.version)
-	m.feedWatchdog()
 	plan, err := flashplan.Load(m)
+	m.plan = plan
+	m.startWatchdog()
 	if err != nil {
 		return err
 	}
-	m.plan = plan
 	id, err := m.ReadFile("/proc/sys/kernel/random/boot_id")
 	m.outcome.BootID = strings.TrimSpace(string(id))
 	return err
@@ -124,7 +125,7 @@ func (m *machine) fileSystem(uuid, fstype string) (string, error) {
 	if err := m.MkdirAll(point, 0o755); err != nil {
 		return "", err
 	}
-	if err := m.kernel.Mount("/dev/"+device, point, fstype, fatQuiet(fstype), true); err != nil {
+	if err := m.kernel.Mount("/dev/"+device, point, fstype, mountOptions(fstype), true); err != nil {
 		return "", err
 	}
 	m.mounts = append(m.mounts, mount{uuid: uuid, point: point, device: device})

@@ -67,11 +67,8 @@ func (m *machine) options(what string) flash.Options {
 
 // flash writes the image, reads it back, and mends what differs.
 func (m *machine) flash(ctx context.Context) error {
-	if m.target == nil {
-		var err error
-		if m.target, err = m.kernel.OpenDisk("/dev/" + m.disk.Name); err != nil {
-			return err
-		}
+	if err := m.openTarget(); err != nil {
+		return err
 	}
 	index := m.img.Index()
 	rep, err := flash.Flash(ctx, m.target, m.img, m.options("flash"))
@@ -90,6 +87,16 @@ func (m *machine) flash(ctx context.Context) error {
 	m.log.printf("read back and compared in %.1f s", rep.ReadBack.Seconds())
 	m.noteMemory()
 	return nil
+}
+
+// openTarget takes the whole disk, unless it is still taken.
+func (m *machine) openTarget() error {
+	if m.target != nil {
+		return nil
+	}
+	var err error
+	m.target, err = m.kernel.OpenDisk("/dev/" + m.disk.Name)
+	return err
 }
 
 // findPartitions makes the kernel see the new table and finds the new system's partitions.
@@ -269,16 +276,20 @@ func (m *machine) with(p partition, readOnly bool, act func(point string) error)
 	if err := m.MkdirAll(point, 0o755); err != nil {
 		return err
 	}
-	if err := m.kernel.Mount("/dev/"+p.name, point, p.fstype, fatQuiet(p.fstype), readOnly); err != nil {
+	if err := m.kernel.Mount("/dev/"+p.name, point, p.fstype, mountOptions(p.fstype), readOnly); err != nil {
 		return err
 	}
 	return errors.Join(act(point), m.kernel.Unmount(point))
 }
 
-// fatQuiet is the mount option that lets chmod pass on FAT, which has no modes (mount(8)).
-func fatQuiet(fstype string) string {
-	if fstype == "vfat" {
+// mountOptions are what a type of file system needs: on FAT, which has no modes, chmod is to pass (mount(8)); of a btrfs its
+// top is to be seen, from which the paths of the plan are told, and not the subvolume that is its default (btrfs(5)).
+func mountOptions(fstype string) string {
+	switch fstype {
+	case "vfat":
 		return "quiet"
+	case "btrfs":
+		return "subvolid=5"
 	}
 	return ""
 }
@@ -288,10 +299,7 @@ func (m *machine) restart() {
 	m.log.printf("the migration is complete; rebooting into balenaOS")
 	m.keepLog()
 	m.kernel.Sleep(time.Second) // the console is a slow line
-	m.dog.release()
-	if err := m.kernel.Reboot(); err != nil {
-		m.log.printf("reboot: %v", err)
-	}
+	m.reboot()
 }
 
 // strand ends a migration that failed right of the line for good: the reason is left on the data partition if that can
@@ -306,8 +314,5 @@ func (m *machine) strand(phase string, cause error) {
 	for end := m.kernel.Uptime() + hold; m.kernel.Uptime() < end; m.kernel.Sleep(10 * time.Second) {
 		m.log.printf("THE MIGRATION FAILED in %q after the disk was written: %v", phase, cause)
 	}
-	m.dog.release()
-	if err := m.kernel.Reboot(); err != nil {
-		m.log.printf("reboot: %v", err)
-	}
+	m.reboot()
 }

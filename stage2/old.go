@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"time"
 
@@ -12,18 +13,32 @@ import (
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
 )
 
-// mountOld finds the old system, by its file system and not by its disk: even on a wrong disk its owner must be told.
+// mountOld finds the old system, by its file system and not by its disk: even on a wrong disk its owner must be told. What
+// is in layers is left alone.
 func (m *machine) mountOld(context.Context) error {
-	if _, err := m.fileSystem(m.plan.Root.UUID, m.plan.Root.Type); err != nil {
-		return err
+	if !m.plan.Layered {
+		if _, err := m.fileSystem(m.plan.Root.UUID, m.plan.Root.Type); err != nil {
+			return err
+		}
+	}
+	if m.wordless() {
+		m.log.printf("no file system of the old system can be mounted: the reason of a failure stays on the console and in the log device, if any")
+		return nil
 	}
 	_, err := m.fileSystem(m.plan.WorkFS.UUID, m.plan.WorkFS.Type)
 	return err
 }
 
+// wordless says that there is nowhere to leave word for the old system.
+func (m *machine) wordless() bool { return m.plan.WorkFS.UUID == "" }
+
 // disarm puts the boot configuration back, and leaves word that stage 2 has started: should it crash from here on, the
 // old system comes up by itself and knows what happened.
 func (m *machine) disarm(context.Context) error {
+	if m.wordless() {
+		m.disarmed = true
+		return nil
+	}
 	work, err := m.workDir()
 	if err != nil {
 		return err
@@ -32,6 +47,10 @@ func (m *machine) disarm(context.Context) error {
 	rec, err := disarm.Load(m, record)
 	if err != nil {
 		return err
+	}
+	if rec == nil && m.plan.Kexec { // nothing was changed, and the record is out of reach
+		m.disarmed = true
+		return m.leaveWord()
 	}
 	if rec == nil {
 		return fmt.Errorf("%s: found none, expected the record that arm-boot left", record)
@@ -68,8 +87,11 @@ func (m *machine) workDir() (string, error) {
 	return path.Join(point, m.plan.WorkDir), err
 }
 
-// leaveWord writes the outcome and the log so far into the old system's work dir.
+// leaveWord writes the outcome and the log so far into the old system's work dir, or where the plan says in its place.
 func (m *machine) leaveWord() error {
+	if m.wordless() {
+		return nil
+	}
 	work, err := m.workDir()
 	if err != nil {
 		return err
@@ -81,11 +103,25 @@ func (m *machine) leaveWord() error {
 	if err := m.writable(m.plan.WorkFS.UUID, true); err != nil {
 		return err
 	}
-	err = m.WriteFile(path.Join(work, flashplan.LogName), m.log.bytes(), 0o600)
+	if err = m.MkdirAll(work, 0o700); err == nil {
+		err = m.WriteFile(path.Join(work, flashplan.LogName), m.log.bytes(), 0o600)
+	}
 	if err == nil {
 		err = m.WriteFile(path.Join(work, flashplan.OutcomeName), data, 0o600)
 	}
+	if m.damaged != "" {
+		err = errors.Join(err, m.forget(path.Join(work, m.damaged)))
+	}
 	return errors.Join(err, m.writable(m.plan.WorkFS.UUID, false))
+}
+
+// forget removes a stamp. With it stage 1 would take a damaged file, whose size and times are right, for a good one, and
+// every further attempt would end here.
+func (m *machine) forget(stamp string) error {
+	if err := m.Remove(stamp); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // keepLog writes the log so far to the partition that the operator named for it. Nothing depends on its success (S123).
@@ -108,7 +144,7 @@ func (m *machine) writeLog(point string) error {
 	if err := m.MkdirAll(point, 0o755); err != nil {
 		return err
 	}
-	if err := m.kernel.Mount("/dev/"+device, point, m.plan.Log.Type, fatQuiet(m.plan.Log.Type), false); err != nil {
+	if err := m.kernel.Mount("/dev/"+device, point, m.plan.Log.Type, mountOptions(m.plan.Log.Type), false); err != nil {
 		return err
 	}
 	err = m.WriteFile(path.Join(point, flashplan.NewLog), m.log.bytes(), 0o600)
@@ -122,11 +158,11 @@ func (m *machine) giveUp(phase string, cause error) {
 	m.comeBack()
 }
 
-// comeBack starts the old system. With the boot configuration put back that is a reboot; without, its own init is
-// started from here, so that an entry that is still armed does not lead here again.
+// comeBack starts the old system. With the boot configuration put back that is a reboot, as it is after kexec, which
+// changed none; without, its own init is started from here, so that an entry that is still armed does not lead here again.
 func (m *machine) comeBack() {
+	m.dog.feedFor(endLimit)
 	m.closeTarget()
-	m.dog.release()
 	if m.plan != nil {
 		m.lastWord()
 		if err := m.unmountAll(); err != nil {
@@ -134,15 +170,14 @@ func (m *machine) comeBack() {
 		}
 	}
 	reboot := m.disarmed && (!m.rehearsed || m.plan.Stage2.AfterNoFlash == "reboot")
-	if !reboot {
+	if !reboot && (m.plan == nil || !m.plan.Kexec) {
+		m.dog.release()
 		m.handOver()
 	}
 	m.log.printf("rebooting into the old system")
 	m.keepLog()
 	m.kernel.Sleep(time.Second) // the console is a slow line
-	if err := m.kernel.Reboot(); err != nil {
-		m.log.printf("reboot: %v", err)
-	}
+	m.reboot()
 }
 
 // lastWord leaves the outcome, and disarms if that has not been done, as far as the disk can be reached at all.

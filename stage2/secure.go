@@ -10,32 +10,12 @@ import (
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
-	"github.com/balena-community/balena-migrate/stage2/blockdev"
 	"github.com/balena-community/balena-migrate/stage2/disarm"
 	"github.com/balena-community/balena-migrate/stage2/flash"
 	"github.com/balena-community/balena-migrate/stage2/flashimage"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/stage2/inplace"
 )
-
-// findDisk compares the disk that holds the old system with the plan: serial number, size and table, never the name.
-func (m *machine) findDisk(context.Context) error {
-	name, _, err := m.search(m.plan.Root.UUID)
-	if err != nil {
-		return err
-	}
-	if name, err = blockdev.DiskOf(m, name); err != nil {
-		return err
-	}
-	if m.disk, err = blockdev.Identify(m, name); err != nil {
-		return err
-	}
-	if diff := blockdev.Differences(m.disk, m.plan.Disk); len(diff) > 0 {
-		return fmt.Errorf("disk %s is not the one this migration was prepared for: %s", name, strings.Join(diff, "; "))
-	}
-	m.log.printf("disk %s, serial %q, %d MiB", name, m.disk.Serial, m.disk.Size>>20)
-	return nil
-}
 
 // checkMemory compares what is free with what will be held, before anything is taken. When it is too little, the host's
 // own initramfs makes way.
@@ -145,11 +125,13 @@ func (m *machine) verify(ctx context.Context) error {
 		return err
 	}
 	if err := flash.Verify(ctx, m.img, m.options("verify")); err != nil {
+		m.damaged = flashplan.ImageStamp
 		return err
 	}
 	if m.backup != nil {
 		got, err := sum(io.NewSectionReader(m.backup, 0, m.backup.Size()))
 		if err != nil || got != m.plan.Backup.SHA256 {
+			m.damaged = flashplan.BackupStamp
 			return errors.Join(fmt.Errorf("backup: SHA-256 %q, expected %s", got, m.plan.Backup.SHA256), err)
 		}
 	}
@@ -157,6 +139,9 @@ func (m *machine) verify(ctx context.Context) error {
 		if _, err := m.archived(f); err != nil {
 			return err
 		}
+	}
+	if _, err := m.bootCode(); err != nil {
+		return err
 	}
 	m.noteMemory()
 	return m.knows("vfat", "ext4")

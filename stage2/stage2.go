@@ -78,7 +78,7 @@ func (m *machine) run(ctx context.Context) {
 func (m *machine) tooLong() {
 	if !m.crossed.Load() {
 		m.log.printf("not ready to write after %s: rebooting into the old system", leftLimit)
-		_ = m.kernel.Reboot()
+		m.reboot()
 	}
 }
 
@@ -103,6 +103,7 @@ func (m *machine) try(ctx context.Context, p phase) (err error) {
 func (m *machine) insist(ctx context.Context, p phase) error {
 	var err error
 	for n := 1; n <= phaseAttempts; n++ {
+		m.dog.feedFor(m.rightTime(p))
 		if err = m.try(ctx, p); err == nil {
 			return nil
 		}

@@ -10,7 +10,8 @@ packages=(
 	shellcheck jq file make git ca-certificates gcc libc6-dev # lint, pipes, the race detector
 	network-manager dbus wpasupplicant util-linux # judges of connection files, in namespaces
 	bmap-tools # image write beside other tools (make bench)
-	fdisk e2fsprogs dosfstools mtools zip xz-utils zstd bzip2 gzip pigz tar # images made by tests
+	fdisk e2fsprogs dosfstools xfsprogs btrfs-progs mtools zip xz-utils zstd bzip2 gzip pigz tar # images made by tests
+	grub-common grub-pc-bin         # boot.img and core.img as an operator makes them
 	busybox acl libcap2-bin rsync   # backups unpacked and compared
 )
 missing=()

@@ -16,13 +16,16 @@ import (
 // ErrLayered is returned where a file system does not lie on a plain partition of one disk (D2).
 var ErrLayered = errors.New("not a partition of a plain disk")
 
-// NameOf returns the kernel name of a mounted block device, e.g. "vda1".
+// NameOf returns the kernel name of a mounted block device, e.g. "vda1". A btrfs is on one if that is all it is on.
 func NameOf(r host.Reader, m Mount) (string, error) {
-	link, err := r.Readlink("/sys/dev/block/" + m.Device)
+	names, err := devices(r, m)
 	if err != nil {
-		return "", fmt.Errorf("%s on %s: %w", m.Type, m.Point, ErrLayered)
+		return "", err
 	}
-	return path.Base(link), nil
+	if len(names) > 1 {
+		return "", fmt.Errorf("%s on %s lies on %s: %w", m.Type, m.Point, strings.Join(names, " and "), ErrLayered)
+	}
+	return names[0], nil
 }
 
 // DiskOf returns the kernel name of the whole disk that a partition is on, by sysfs, so that nvme0n1p2 and mmcblk0p2
@@ -33,7 +36,11 @@ func DiskOf(r host.Reader, name string) (string, error) {
 		return "", err
 	}
 	if _, err := r.Stat(dir + "/partition"); err == nil {
-		return path.Base(path.Dir(dir)), nil
+		disk := path.Base(path.Dir(dir))
+		if strings.HasPrefix(disk, "md") && strings.Contains(dir, "/virtual/") {
+			return "", fmt.Errorf("%s is on %s, %s: %w", name, disk, layer(disk), ErrLayered)
+		}
+		return disk, nil
 	}
 	if !strings.Contains(dir, "/virtual/") || strings.Contains(dir, "/nvme-subsystem/") {
 		return "", fmt.Errorf("%s has no partition table: %w", name, ErrLayered)

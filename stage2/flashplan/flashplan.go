@@ -18,8 +18,14 @@ const (
 	ConfigJSON = Dir + "/config.json"
 	Networks   = Dir + "/system-connections"
 	BootFiles  = Dir + "/boot-files"
+	BootCode   = Dir + "/boot-code"
 	Modules    = Dir + "/modules"
+	Image      = Dir + "/image.gz"
+	Backup     = Dir + "/backup.tgz"
 )
+
+// Carried is the type of file system of a file that travels in the initramfs: its path is one there.
+const Carried = "initramfs"
 
 // Workers is how many chunks stage 2 inflates at once for a number of processors. Each holds BufferSize bytes.
 func Workers(processors int) int { return min(max(processors, 1), 4) }
@@ -32,12 +38,24 @@ const BufferSize = 4 << 20
 // 512 MB: what is available falls by 2 MB from before the image is secured to after the read-back.
 const Program = 48 << 20
 
-// Held is how much of a file of the old system stage 2 takes into memory, in bytes: what it can't read in place.
+// Held is how much of a file of the old system stage 2 takes into memory, in bytes: what it can't read in place. What
+// travels in the initramfs is in memory already.
 func Held(f *schema.FileRef) int64 {
-	if f == nil {
+	if f == nil || f.FSType == Carried {
 		return 0
 	}
 	return f.Size - inplace.Total(f.Extents)
+}
+
+// CarriedSize is how much of the image and the backup travels in the initramfs, in bytes.
+func CarriedSize(p *schema.FlashPlan) int64 {
+	n := int64(0)
+	for _, f := range []*schema.FileRef{&p.Image, p.Backup} {
+		if f != nil && f.FSType == Carried {
+			n += f.Size
+		}
+	}
+	return n
 }
 
 // Need is the memory that stage 2 holds at once, in bytes, beside what it leaves free: what it can't read in place of the

@@ -106,3 +106,20 @@ func TestLoad(t *testing.T) {
 		}
 	}
 }
+
+// What travels in the initramfs is not held once more, but there twice while it is unpacked.
+func TestCarriedMemory(t *testing.T) {
+	p := &schema.FlashPlan{Image: schema.FileRef{FSType: Carried, Size: 300 << 20}, Backup: &schema.FileRef{FSType: "xfs", Size: 20 << 20}}
+	if got := CarriedSize(p); got != 300<<20 {
+		t.Errorf("%d bytes travel", got)
+	}
+	if got, want := Need(p, 1), int64(20<<20+Program+BufferSize); got != want {
+		t.Errorf("need %d, want %d", got, want)
+	}
+	const keep = 64 << 20
+	for archive, want := range map[int64]int64{20 << 20: kernelShare + 100<<20 + keep, 400 << 20: kernelShare + 800<<20} {
+		if got := Kexec(100<<20, keep, archive); got != want {
+			t.Errorf("archive of %d: %d, want %d", archive, got, want)
+		}
+	}
+}

@@ -21,3 +21,14 @@ func Machine(need, keep, initrd int64) int64 {
 func Alone(total, need, keep, initrd int64) bool {
 	return initrd == 0 || total < Machine(need, keep, initrd)
 }
+
+// Kexec is what a machine must have as MemTotal where stage 2 is started by kexec with an archive of so many bytes, unpacked:
+// as [Machine], and that the archive is in memory twice while the kernel unpacks it, as a whole and as files. The kernel
+// itself refuses an archive above half of the memory (kernel/kexec_core.c, sanity_check_segment_list), which is the same.
+func Kexec(need, keep, archive int64) int64 {
+	return max(Machine(need, keep, 0), kernelShare+2*archive)
+}
+
+// Loading is what must be available while an archive of so many bytes is loaded for kexec: the kernel reads it whole, then
+// copies it to where it will be found (kernel/kexec_file.c).
+func Loading(archive int64) int64 { return 2*archive + 32<<20 }

@@ -33,7 +33,7 @@ const (
 )
 
 // Info is what Probe found. Type is "" for a partition that is empty or unknown. UUID and Label are filled for ext2,
-// ext3, ext4, vfat and swap only: UUID in lower case, except vfat's, which is like "1234-ABCD".
+// ext3, ext4, xfs, btrfs, vfat and swap only: UUID in lower case, except vfat's, which is like "1234-ABCD".
 type Info struct {
 	Type, UUID, Label string
 }
@@ -49,7 +49,7 @@ func Probe(r io.ReaderAt) (Info, error) {
 		d.size = s.Size()
 	}
 	// Containers first: what they hold may be visible behind their own superblock.
-	for _, probe := range []prober{probeRAID, probeLUKS, probeLVM, probeMagic, probeExt, probeSwap, probeFAT} {
+	for _, probe := range []prober{probeRAID, probeLUKS, probeLVM, probeXFS, probeBtrfs, probeMagic, probeExt, probeSwap, probeFAT} {
 		info, err := probe(d)
 		if err != nil {
 			return Info{}, fmt.Errorf("file system probe: %w", err)
@@ -131,8 +131,6 @@ func probeMagic(d disk) (Info, error) {
 		off         int64
 		magic, name string
 	}{
-		{0, "XFSB", XFS},
-		{0x10040, "_BHRfS_M", Btrfs},
 		{0, "hsqs", Squashfs},
 	} {
 		if found, err := d.has(m.off, m.magic); found || err != nil {

@@ -65,6 +65,8 @@ func TestMadeByTools(t *testing.T) {
 		{"FAT16", 40 * mib, []string{"mkfs.vfat", "-F16", "-n", "resin-boot", "-i", "7ba7c0de"}, Info{VFAT, "7BA7-C0DE", "resin-boot"}},
 		{"FAT32", 40 * mib, []string{"mkfs.vfat", "-F32", "-s1", "-i", "7ba7c0de"}, Info{VFAT, "7BA7-C0DE", ""}},
 		{"FAT32 4Kn", 400 * mib, []string{"mkfs.vfat", "-F32", "-S4096", "-s1", "-n", "BOOT", "-i", "7ba7c0de"}, Info{VFAT, "7BA7-C0DE", "BOOT"}},
+		{"xfs", 300 * mib, []string{"mkfs.xfs", "-q", "-L", "twelve bytes", "-m", "uuid=" + theUUID}, Info{XFS, theUUID, "twelve bytes"}},
+		{"btrfs", 128 * mib, []string{"mkfs.btrfs", "-q", "-L", "root of all", "-U", theUUID}, Info{Btrfs, theUUID, "root of all"}},
 		{"swap", 2 * mib, []string{"mkswap", "-L", "swap-A", "-U", theUUID}, Info{Swap, theUUID, "swap-A"}},
 		{"swap 64k", 2 * mib, []string{"mkswap", "-p", "65536", "-U", theUUID}, Info{Swap, theUUID, ""}},
 	}
@@ -108,6 +110,7 @@ func TestByName(t *testing.T) {
 		want string
 	}{
 		{"xfs", at(map[int]string{0: "XFSB"}), XFS},
+		{"xfs cut off", []byte("XFSB"), ""},
 		{"btrfs", at(map[int]string{0x10040: "_BHRfS_M"}), Btrfs},
 		{"squashfs", at(map[int]string{0: "hsqs"}), Squashfs},
 		{"LUKS", at(map[int]string{0: "LUKS\xba\xbe"}), LUKS},
@@ -174,6 +177,8 @@ func FuzzProbe(f *testing.F) {
 		}
 		f.Add(bytes.Clone(data[:4096]))
 	}
+	f.Add(append([]byte("XFSB"), make([]byte, 200)...))
+	f.Add(append(append(make([]byte, 0x10040), "_BHRfS_M"...), make([]byte, 0x200)...))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		info, err := Probe(bytes.NewReader(data))
 		if err != nil {

@@ -9,12 +9,14 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/disarm"
 	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
+	"github.com/balena-community/balena-migrate/steps/device/target"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -25,7 +27,7 @@ type Step struct{}
 func (Step) Name() string { return "arm-boot" }
 
 // Plan implements steps.Step.
-func (Step) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
+func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 	plan := steps.Plan{Facts: v.Facts}
 	plan.Facts.Boot = nil
 	if !v.Config.Boot.Arm {
@@ -42,10 +44,24 @@ func (Step) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
 		return plan, err
 	}
 	backend, blocked := boot.Find(site, v.Config.Boot.Method)
-	if plan.Blocked = blocked; backend == nil {
+	plan.Blocked = append(blocked, stillSecure(v)...)
+	if backend == nil || len(plan.Blocked) > 0 {
 		return plan, nil
 	}
+	if loader, ok := backend.(boot.Loader); ok {
+		return planLoad(ctx, plan, v, site, loader)
+	}
 	return planArm(plan, v, site, backend)
+}
+
+// stillSecure asks again what precheck asked: between the two somebody may have been in the firmware's setup, and arm-boot
+// can be run without precheck. A kernel that is not signed as the firmware wants would not start, and nobody is there.
+func stillSecure(v steps.View) []schema.Blocked {
+	if slices.Contains(v.Config.Checks.Skip, boot.SecureBootCheck) {
+		return nil
+	}
+	_, blocked := boot.SecureBoot(v.Device)
+	return blocked
 }
 
 // planArm compares the boot configuration with its armed form.
@@ -75,6 +91,11 @@ func planArm(plan steps.Plan, v steps.View, site boot.Site, backend boot.Backend
 	if err != nil {
 		return plan, err
 	}
+	undo, err := stale(v.Device, old, files)
+	if err != nil {
+		return plan, err
+	}
+	plan.Add(undo...)
 	if err := addChanges(&plan, v, site, backend.Name(), old, files); err != nil {
 		return plan, err
 	}
@@ -89,15 +110,29 @@ func planArm(plan steps.Plan, v steps.View, site boot.Site, backend boot.Backend
 
 // staleTraces removes what an earlier stage 2 left, so that status never mistakes it for the coming one's.
 func staleTraces(v steps.View) ([]steps.Change, error) {
+	site, err := boot.At(v.Device)
+	if err != nil {
+		return nil, err
+	}
+	places := []target.Word{{Dir: v.WorkDir}}
+	if w, found := target.FindWord(site, v.Files, v.WorkDir); found && w.OnDevice {
+		places = append(places, w)
+	}
 	var out []steps.Change
-	for _, name := range []string{flashplan.OutcomeName, flashplan.LogName} {
-		name = path.Join(v.WorkDir, name)
-		state, err := disarm.Read(v.Files, name)
-		if err != nil {
-			return nil, err
+	for _, w := range places {
+		place := steps.InFiles
+		if w.OnDevice {
+			place = steps.OnDevice
 		}
-		if state.Exists {
-			out = append(out, steps.Remove{Place: steps.InFiles, Path: name, Before: state.Data})
+		for _, name := range []string{flashplan.OutcomeName, flashplan.LogName} {
+			name = path.Join(w.Dir, name)
+			state, err := disarm.Read(w.Reader(v.Device, v.Files), name)
+			if err != nil {
+				return nil, err
+			}
+			if state.Exists {
+				out = append(out, steps.Remove{Place: place, Path: name, Before: state.Data})
+			}
 		}
 	}
 	return out, nil
@@ -189,7 +224,9 @@ func file(r host.Reader, site boot.Site, original func(string) (disarm.State, er
 }
 
 func facts(backend boot.Backend, entry boot.Entry, files []boot.File) *schema.BootFacts {
-	out := &schema.BootFacts{Method: backend.Name(), Armed: true, Kernel: entry.Kernel, Files: []string{}}
+	out := &schema.BootFacts{
+		Method: backend.Name(), Armed: true, Kernel: entry.Kernel, Files: []string{}, RestartArgument: boot.RestartArgument(backend),
+	}
 	for _, f := range files {
 		out.Files = append(out.Files, f.Path)
 	}
@@ -226,6 +263,9 @@ func (Disarm) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
 		if change != nil {
 			plan.Add(change)
 		}
+	}
+	if id, err := boot.BootID(v.Device); err == nil && id == rec.BootID && loaded(v.Device, rec, boot.Kexec{}) {
+		plan.Add(unload{})
 	}
 	plan.Add(steps.Remove{Place: steps.InFiles, Path: record, Secret: true})
 	return plan, nil

@@ -83,6 +83,8 @@ type Host interface {
 	Spawn(cmd Cmd) (pid int, err error)
 	// OpenDevice opens a device for writing that is there already.
 	OpenDevice(name string) (io.WriteCloser, error)
+	// OpenWatchdog starts a hardware watchdog and returns it with the timeout that it took, 0 where it does not tell.
+	OpenWatchdog(name string, timeout time.Duration) (io.WriteCloser, time.Duration, error)
 	// MeasureWrite writes up to size bytes to a file in dir that is removed again, for limit at the longest, and says how
 	// many it were and how long it took until the drive had them.
 	MeasureWrite(ctx context.Context, dir string, size int64, limit time.Duration) (int64, time.Duration, error)
@@ -90,6 +92,10 @@ type Host interface {
 	// gone already. Both take the immutable flag off first.
 	WriteVariable(name string, data []byte) error
 	RemoveVariable(name string) error
+	// KexecLoad loads a kernel for the next reboot by kexec, in place of one that is loaded; KexecUnload lets go of it. Only
+	// the running system can do either.
+	KexecLoad(k Kexec) error
+	KexecUnload() error
 	// Lock takes a directory for this process alone; one that does not exist needs no lock.
 	Lock(dir string) (unlock func(), err error)
 }
@@ -101,4 +107,10 @@ type Cmd struct {
 	Dir  string
 	// Output, when not nil, gets what the program prints, which then is in no error: it may hold secrets.
 	Output io.Writer
+}
+
+// Kexec is a kernel to be started by the running one: paths of the kernel's file and of its initramfs, and the kernel's
+// command line.
+type Kexec struct {
+	Kernel, Initramfs, Args string
 }

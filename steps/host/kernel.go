@@ -26,10 +26,14 @@ type Kernel interface {
 	// SwitchRoot makes a mounted file system the root, takes /dev, /proc and /sys along, and replaces this process by its
 	// init. It returns only when it failed.
 	SwitchRoot(root, init string) error
+	// Sync writes to the disks what they don't have yet; a disk that hangs hangs it.
+	Sync()
 	// Reboot syncs and restarts the machine.
 	Reboot() error
 	// Memory returns n bytes outside the heap, page-aligned, so that they suit direct I/O and cost nothing twice.
 	Memory(n int) ([]byte, error)
+	// Map returns a file that lies in memory, such as one of the initramfs, without a copy of it (mmap(2), MAP_SHARED).
+	Map(name string) ([]byte, error)
 	// Uptime is the time since the kernel started.
 	Uptime() time.Duration
 	Sleep(d time.Duration)
@@ -44,8 +48,12 @@ func IsInitramfs() bool {
 	if err := unix.Statfs("/", &st); err != nil {
 		return false
 	}
-	return int64(st.Type) == unix.RAMFS_MAGIC || int64(st.Type) == unix.TMPFS_MAGIC
+	return inMemory(uint32(st.Type))
 }
+
+// inMemory says whether a file system's type is ramfs or tmpfs. It is a number of 32 bits, which Go has with a sign where
+// words have 32 bits, and ramfs's has the highest set.
+func inMemory(kind uint32) bool { return kind == unix.RAMFS_MAGIC || kind == unix.TMPFS_MAGIC }
 
 // Mount implements Kernel.
 func (Linux) Mount(source, target, fstype, options string, readOnly bool) error {
@@ -111,6 +119,9 @@ func (k Linux) SwitchRoot(root, init string) error {
 	return k.Exec(init, []string{init})
 }
 
+// Sync implements Kernel.
+func (Linux) Sync() { unix.Sync() }
+
 // Reboot implements Kernel.
 func (Linux) Reboot() error {
 	unix.Sync()
@@ -124,6 +135,27 @@ func (Linux) Memory(n int) ([]byte, error) {
 		return nil, fmt.Errorf("%d bytes of memory: %w", n, err)
 	}
 	return m[:n], nil
+}
+
+// Map implements Kernel.
+func (Linux) Map(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() == 0 {
+		return nil, nil
+	}
+	m, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, &os.PathError{Op: "mmap", Path: name, Err: err}
+	}
+	return m, nil
 }
 
 // Uptime implements Kernel.

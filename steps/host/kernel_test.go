@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 const loopSize = 8 << 20
@@ -204,5 +206,28 @@ func TestMemory(t *testing.T) {
 	}
 	if _, err := (Linux{}).Memory(math.MaxInt); err == nil {
 		t.Error("more memory than there are addresses: no error")
+	}
+}
+
+// A processor of 32 bits has ramfs's number as a negative one.
+func TestInMemory(t *testing.T) {
+	ramfs := int32(-2054924042) // 0x858458f6
+	for kind, want := range map[uint32]bool{uint32(ramfs): true, unix.RAMFS_MAGIC: true, unix.TMPFS_MAGIC: true, unix.EXT4_SUPER_MAGIC: false} {
+		if inMemory(kind) != want {
+			t.Errorf("type %#x: %v, want %v", kind, inMemory(kind), want)
+		}
+	}
+}
+
+// TestRAMFS: the kernel's own answer for a ramfs, in whatever width of word the test is built for.
+func TestRAMFS(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("test", dir, "ramfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || !inMemory(uint32(st.Type)) {
+		t.Errorf("ramfs has type %#x, %v", st.Type, err)
 	}
 }

@@ -69,11 +69,20 @@ func (d disk) build(t testing.TB) []byte {
 	tool(t, script, "sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", img)
 	tool(t, "", "mkfs.vfat", "-C", "-n", d.label, boot, "6144")
 	for name, content := range d.files {
-		file := filepath.Join(dir, name)
+		file := filepath.Join(dir, "files", name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		tool(t, "", "mcopy", "-i", boot, file, "::"+name)
+	}
+	tops, err := filepath.Glob(filepath.Join(dir, "files", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tops) > 0 {
+		tool(t, "", "mcopy", append(append([]string{"-s", "-i", boot}, tops...), "::")...)
 	}
 	raw, err := os.ReadFile(img)
 	if err != nil {

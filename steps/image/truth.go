@@ -31,7 +31,9 @@ func (s survey) truth(found findings, f *schema.ImageFacts) error {
 		}
 		f.Partitions = append(f.Partitions, note)
 	}
-	return s.r.err
+	var err error
+	f.Starts, err = s.starts(found)
+	return err
 }
 
 // osReleases are where os-release(5) lies in a root file system: where every Linux has it, or in the one layer of

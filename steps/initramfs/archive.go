@@ -11,6 +11,9 @@ import (
 
 	"github.com/cavaliergopher/cpio"
 	"github.com/klauspost/pgzip"
+
+	"github.com/balena-community/balena-migrate/stage2/flashplan"
+	"github.com/balena-community/balena-migrate/steps/host"
 )
 
 // entry is a file of the archive.
@@ -52,6 +55,42 @@ func pack(w io.Writer, entries []entry) error {
 		return err
 	}
 	return z.Close()
+}
+
+// load writes a newc archive that is not packed, in front of the packed one: the kernel takes both from one buffer
+// (Documentation/driver-api/early-userspace/buffer-format.rst). It holds files that are packed already and may be larger
+// than what a device has to spare, so they are copied.
+func load(w io.Writer, r host.Reader, files []freight) error {
+	c := cpio.NewWriter(w)
+	if err := c.WriteHeader(&cpio.Header{Name: flashplan.Dir[1:], Mode: cpio.TypeDir | 0o755, Links: 2}); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if f.size > maxFreight {
+			return fmt.Errorf("archive %s: %d bytes: expected at most %d", f.path, f.size, int64(maxFreight))
+		}
+		if err := c.WriteHeader(&cpio.Header{Name: f.path[1:], Mode: cpio.TypeReg | 0o600, Size: f.size, Links: 1}); err != nil {
+			return fmt.Errorf("archive %s: %w", f.path, err)
+		}
+		if err := copyFile(c, r, f); err != nil {
+			return fmt.Errorf("archive %s: %w", f.path, err)
+		}
+	}
+	return c.Close()
+}
+
+// maxFreight is the largest file that stage 2 can be given in the archive, in bytes: kernels read no more than 2 GiB for
+// kexec (kernel_read_file, INT_MAX), and something else is in it too.
+const maxFreight = 2<<30 - 128<<20
+
+func copyFile(w io.Writer, r host.Reader, f freight) error {
+	in, err := r.Open(f.name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_, err = io.CopyN(w, in, f.size)
+	return err
 }
 
 // directories lists the parents of all entries. None of them is a directory of the host's own initramfs: /lib, for one,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
@@ -14,6 +15,7 @@ import (
 	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/device/target"
+	"github.com/balena-community/balena-migrate/steps/device/watchdog"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -40,7 +42,9 @@ type parts struct {
 	self     string
 	tree     *moduleTree
 	modules  []string          // files below the tree's directory, in the order they are loaded
+	dogs     []string          // those of the watchdog, which come before
 	carried  map[string][]byte // what travels in the archive, by its path there
+	freight  []freight         // what is too large for that: copied as it is
 	logDisk  string
 	recipe   string
 	// processors are those that stage 2 will have.
@@ -54,8 +58,9 @@ func newParts(v steps.View, site boot.Site) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	backend, _ := boot.Find(site, v.Config.Boot.Method)
 	p.plan = &schema.FlashPlan{Schema: schema.FlashPlanName, Disk: disk, Root: root, Stage2: v.Config.Stage2, MaxBadBlocks: v.Config.Disk.MaxBadBlocks}
-	if p.plan.WorkFS, p.plan.WorkDir, err = target.Place(site, v.Files, v.WorkDir); err != nil {
+	if err := p.chooseWord(v, site, backend); err != nil {
 		return nil, err
 	}
 	if err := p.chooseLog(v); err != nil {
@@ -64,6 +69,7 @@ func newParts(v steps.View, site boot.Site) (*parts, error) {
 	if err := p.chooseModules(v.Device); err != nil {
 		return nil, err
 	}
+	p.chooseWatchdog(v)
 	if err := p.addPayload(v, site); err != nil {
 		return nil, err
 	}
@@ -73,7 +79,7 @@ func newParts(v steps.View, site boot.Site) (*parts, error) {
 	if err := p.addBootFiles(v); err != nil {
 		return nil, err
 	}
-	if err := p.chooseCompany(v, site); err != nil {
+	if err := p.chooseCompany(v, backend, site); err != nil {
 		return nil, err
 	}
 	if p.planJSON, err = schema.Encode(p.plan); err != nil {
@@ -81,6 +87,23 @@ func newParts(v steps.View, site boot.Site) (*parts, error) {
 	}
 	p.recipe, err = p.digest(v)
 	return p, err
+}
+
+// chooseWord says where stage 2 leaves word for the old system. A boot loader's files are put back by the record in the work
+// dir, so there it must be that; kexec needs none.
+func (p *parts) chooseWord(v steps.View, site boot.Site, backend boot.Backend) error {
+	var err error
+	if _, ok := backend.(boot.Loader); !ok {
+		p.plan.WorkFS, p.plan.WorkDir, err = target.Place(site, v.Files, v.WorkDir)
+		return err
+	}
+	p.plan.Kexec = true
+	p.plan.Layered = target.Mountable(site, p.plan.Root) != nil
+	p.plan.WorkDir = "/"
+	if w, found := target.FindWord(site, v.Files, v.WorkDir); found {
+		p.plan.WorkFS, p.plan.WorkDir = w.FS, w.Inside
+	}
+	return nil
 }
 
 // chooseLog identifies the partition for the log, which must outlive the flash.
@@ -126,7 +149,12 @@ func (p *parts) chooseModules(r host.Reader) error {
 	if err != nil {
 		return err
 	}
-	names = append(names, p.plan.Root.Type, p.plan.WorkFS.Type)
+	if !p.plan.Layered {
+		names = append(names, p.plan.Root.Type)
+	}
+	if p.plan.WorkFS.UUID != "" {
+		names = append(names, p.plan.WorkFS.Type)
+	}
 	if p.plan.Log != nil {
 		more, err := blockdev.Drivers(r, p.logDisk)
 		if err != nil {
@@ -139,11 +167,48 @@ func (p *parts) chooseModules(r host.Reader) error {
 	if p.modules, err = p.tree.order(names); err != nil {
 		return err
 	}
-	p.plan.Modules = make([]string, len(p.modules))
-	for i, m := range p.modules {
-		p.plan.Modules[i] = flashplan.Modules + "/" + moduleName(m) + ".ko"
-	}
+	p.plan.Modules = inArchive(p.modules)
 	return nil
+}
+
+// inArchive is where module files lie in the archive.
+func inArchive(files []string) []string {
+	out := make([]string, len(files))
+	for i, f := range files {
+		out[i] = flashplan.Modules + "/" + moduleName(f) + ".ko"
+	}
+	return out
+}
+
+// chooseWatchdog takes the drivers of the machine's watchdogs along. One that the kernel's lists lack is left out: a
+// watchdog is for the worst case, and no reason not to migrate.
+func (p *parts) chooseWatchdog(v steps.View) {
+	if v.Config.Boot.Watchdog == "off" {
+		return
+	}
+	for _, name := range watchdog.Modules(v.Device, p.plan.KernelRelease) {
+		files, err := p.tree.order([]string{name})
+		if err != nil {
+			continue
+		}
+		for _, f := range files {
+			if !slices.Contains(p.dogs, f) {
+				p.dogs = append(p.dogs, f)
+			}
+		}
+	}
+	p.plan.Watchdog = &schema.WatchdogPlan{Modules: inArchive(p.dogs)}
+}
+
+// files are all module files of the archive.
+func (p *parts) files() []string {
+	out := slices.Clone(p.modules)
+	for _, f := range p.dogs {
+		if !slices.Contains(out, f) {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // addFiles reads the files that travel in the archive.
@@ -211,7 +276,7 @@ func (p *parts) digest(v steps.View) (string, error) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n%s\n%s\n", v.Version, disarm.Sum(self), p.planJSON)
-	for _, m := range p.modules {
+	for _, m := range p.files() {
 		s, err := steps.Look(v.Device, p.tree.dir+"/"+m)
 		if err != nil {
 			return "", err
@@ -234,12 +299,13 @@ func (p *parts) entries(t steps.Target) ([]entry, error) {
 	for at, data := range p.carried {
 		out = append(out, entry{path: at, mode: 0o600, data: data})
 	}
-	for i, m := range p.modules {
-		data, err := p.tree.readModule(t.Device, m)
+	files := p.files()
+	for i, at := range inArchive(files) {
+		data, err := p.tree.readModule(t.Device, files[i])
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, entry{path: p.plan.Modules[i], mode: 0o644, data: data})
+		out = append(out, entry{path: at, mode: 0o644, data: data})
 	}
 	return out, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
+	"github.com/balena-community/balena-migrate/steps/device/newboot"
 )
 
 const (
@@ -54,6 +55,9 @@ func (Step) Plan(ctx context.Context, v steps.View) (steps.Plan, error) {
 			fmt.Sprintf("at most the %d bytes of /dev/%s", p.plan.Disk.Size, p.plan.Disk.Name), "choose a smaller image")
 		return plan, nil
 	}
+	if plan.Blocked, err = otherDisk(v, p.plan.Disk.Name); err != nil || len(plan.Blocked) > 0 {
+		return plan, err
+	}
 	stamp := steps.LoadStamp(v.Files, path.Join(v.WorkDir, stampName))
 	if steps.Fresh(v.Files, stamp, p.recipe) {
 		plan.Facts.Initramfs = stamp.Facts.Initramfs
@@ -81,7 +85,7 @@ func needs(plan *steps.Plan, f schema.Facts) bool {
 }
 
 // suits checks what can only be known now that the image is: that it is for the device type of config.json and
-// of the machine (E6, E37, E38).
+// of the machine (E6, E37, E38), and that the machine's firmware will find something to start in it (E28).
 func suits(v steps.View) []schema.Blocked {
 	data, err := v.Files.ReadFile(v.Config.Balena.ConfigJSON)
 	if err != nil {
@@ -91,9 +95,20 @@ func suits(v steps.View) []schema.Blocked {
 	if err != nil {
 		return []schema.Blocked{configBlocked(err)}
 	}
-	if slices.Contains(v.Config.Checks.Skip, devicetype.Check) {
-		return nil
+	var out []schema.Blocked
+	if !slices.Contains(v.Config.Checks.Skip, devicetype.Check) {
+		out = disagree(v, c)
 	}
+	_, against := newboot.Ask(newboot.Case{Device: v.Device, Files: v.Files, Config: v.Config, Facts: v.Facts}, firmware(v))
+	for _, b := range against {
+		if b.Check == "options" || !slices.Contains(v.Config.Checks.Skip, b.Check) {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+func disagree(v steps.View, c *configjson.File) []schema.Blocked {
 	claims := devicetype.Claims{
 		Image: v.Facts.Image.DeviceType, ImageArch: v.Facts.Image.Arch, Config: c.DeviceType(), Asked: v.Config.Image.DeviceType, Machine: v.Device.Machine(),
 	}
@@ -133,6 +148,11 @@ func (b build) Apply(ctx context.Context, t steps.Target) error {
 		return err
 	}
 	defer out.Discard()
+	if len(b.parts.freight) > 0 {
+		if err := load(out, t.Files, b.parts.freight); err != nil {
+			return err
+		}
+	}
 	if err := pack(out, entries); err != nil {
 		return err
 	}
@@ -155,15 +175,17 @@ func (b build) facts(product schema.FileStamp, entries []entry) *schema.Initramf
 		Path: product.Path, Size: product.Size, SHA256: product.SHA256, KernelRelease: plan.KernelRelease, Modules: []string{},
 		MemoryNeed: flashplan.Need(plan, b.parts.processors), Alone: plan.Alone,
 		Held: flashplan.Held(&plan.Image) + flashplan.Held(plan.Backup), InPlace: inplace.Total(plan.Image.Extents),
+		Carried: flashplan.CarriedSize(plan),
 	}
 	if plan.Backup != nil {
 		f.InPlace += inplace.Total(plan.Backup.Extents)
 	}
-	for _, m := range b.parts.modules {
+	for _, m := range b.parts.files() {
 		f.Modules = append(f.Modules, moduleName(m))
 	}
 	for _, e := range entries {
 		f.MemoryNeed += int64(len(e.data))
 	}
+	f.MemoryNeed += f.Carried
 	return f
 }

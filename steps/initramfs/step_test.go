@@ -218,3 +218,23 @@ func TestBootFiles(t *testing.T) {
 		}
 	}
 }
+
+// An image for a BeagleBone's eMMC would start from there although the SD card was flashed, and the other way round.
+func TestImageForAnotherDisk(t *testing.T) {
+	for _, tt := range []struct {
+		kind, uenv string
+		blocked    bool
+	}{{"SD", "mmcdev=1\nbootpart=1:2\n", true}, {"MMC", "mmcdev=1\nbootpart=1:2\n", false}, {"MMC", "mmcdev=0\n", true}, {"SD", "bootpart=1:2\n", false}, {"", "mmcdev=1\n", false}} {
+		h, in := ready(t)
+		if tt.kind != "" {
+			h.Put("/sys/block/vda/device/type", tt.kind+"\n")
+		}
+		at := work + "/image.extras/uEnv.txt"
+		h.Put(at, tt.uenv)
+		in.Facts.Image.Extras = []schema.ExtraFile{{Name: "uEnv.txt", From: "/uEnv.txt_internal", Path: at, Size: int64(len(tt.uenv)), SHA256: disarm.Sum([]byte(tt.uenv))}}
+		res, err := steptest.RunOn(h).Converge(context.Background(), initramfs.Step{}, in)
+		if err != nil || (res.Status == schema.BlockedBy) != tt.blocked || tt.blocked && res.Blocked[0].Check != "disk" {
+			t.Errorf("%s, %q: %s %+v, %v", tt.kind, tt.uenv, res.Status, res.Blocked, err)
+		}
+	}
+}

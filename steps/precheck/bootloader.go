@@ -4,6 +4,7 @@ import (
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/grubenv"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
+	"github.com/balena-community/balena-migrate/steps/device/target"
 )
 
 // standsAgainst picks the blockers of one check.
@@ -32,6 +33,16 @@ func (l *look) askBootLoader() answer {
 		return block("no way to start stage 2 called "+l.Config.Boot.Method, "a known boot.method", "set boot.method to auto")
 	case l.backend == nil:
 		return pass("GRUB, but see grubenv")
+	}
+	if installer := boot.RecoverySystem(l.site); installer != "" {
+		return warn(l.backend.Name()+", started by "+installer, "the whole disk is overwritten: "+installer+" and every other system that it installed go too")
+	}
+	if pitfall := boot.Pitfall(l.site); pitfall != "" {
+		return warn(l.backend.Name(), pitfall)
+	}
+	if _, found := target.FindWord(l.site, l.Files, l.WorkDir); l.loads() && !found && l.Config.Stage2.LogDevice == "" {
+		return warn(l.backend.Name(), "stage 2 can mount no file system of this system: should it fail, the old system comes back, but the reason is only on the console; "+
+			"name a partition of another disk in stage2.log_device")
 	}
 	return pass("%s", l.backend.Name())
 }

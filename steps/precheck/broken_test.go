@@ -123,10 +123,10 @@ func diskFaults() []fault {
 		{"work dir in memory", func(_ *testing.T, h *hosttest.Host, _ *schema.Migration) {
 			h.Put(mountinfo, mountsOf(h)+"99 27 0:77 / /var/lib rw - tmpfs tmpfs rw\n")
 		}, "disk", "the work dir"},
-		{"work dir on xfs", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) {
+		{"work dir on f2fs", func(t *testing.T, h *hosttest.Host, _ *schema.Migration) {
 			secondPartition(t, h)
-			h.Put(mountinfo, mountsOf(h)+"99 27 254:2 / /var rw - xfs /dev/vda2 rw\n")
-		}, "disk", "xfs"},
+			h.Put(mountinfo, mountsOf(h)+"99 27 254:2 / /var rw - f2fs /dev/vda2 rw\n")
+		}, "disk", "f2fs"},
 		{"boot loader to be installed (S57)", func(_ *testing.T, _ *hosttest.Host, in *schema.Migration) {
 			in.Config.Boot.Grub.Install = "files"
 		}, "options", "boot.grub.install"},

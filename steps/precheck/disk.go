@@ -3,9 +3,11 @@ package precheck
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/blockdev"
+	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/device/target"
 )
 
@@ -13,6 +15,7 @@ import (
 // was not found is nil.
 type disks struct {
 	target, twin     *schema.Disk
+	left             []string // other disks below the root
 	root, boot, work *schema.FileSystem
 	targetErr        error
 	bootErr, workErr error
@@ -27,6 +30,7 @@ func (l *look) readDisks() disks {
 	if d.targetErr = err; err == nil {
 		d.target = &disk
 		d.twin = l.twin(disk)
+		d.left = target.Left(l.site, disk.Name)
 	}
 	if root.Device != "" {
 		d.root = &root
@@ -72,14 +76,18 @@ func (l *look) askDisk() answer {
 		if l.needsRoot(d.targetErr) {
 			return unknown("to read the partition table takes root rights")
 		}
-		return block(d.targetErr.Error(), "the system on a partition of one plain disk",
-			"this version migrates systems on a plain partition, without LVM, LUKS, RAID or btrfs subvolumes on several disks; leave disk.target empty")
+		return block(d.targetErr.Error(), "the system on one disk",
+			"leave disk.target empty where there is one disk; of a RAID, or where the kernel does not tell (zfs), name one of its disks there")
 	}
 	all := slices.Concat(l.askTarget(), l.askOneDisk(), l.askFileSystems())
 	if len(all) > 0 {
 		return blockAll(all)
 	}
 	got := describe(*d.target)
+	if len(d.left) > 0 {
+		return warn(got, fmt.Sprintf("/dev/%s stays as it is, with its part of the old system on it: detach it or wipe its beginning before the migration, "+
+			"for the firmware may start the old system from there", strings.Join(d.left, " and /dev/")))
+	}
 	if d.target.Serial == "" && d.target.TableID == noSignature {
 		return warn(got, "the disk has neither a serial number nor a disk signature: stage 2 knows it by its size only")
 	}
@@ -142,8 +150,22 @@ func (l *look) askOneDisk() []schema.Blocked {
 	return out
 }
 
-// askFileSystems is about what lies on it: stage 2 mounts the root and the work dir as ext4.
+// loads says that stage 2 is started by kexec, which needs nothing of what lies on the disk.
+func (l *look) loads() bool {
+	_, ok := l.backend.(boot.Loader)
+	return ok
+}
+
+// carries says that image and backup travel in the initramfs: stage 2 can't mount where the work dir is.
+func (l *look) carries() bool {
+	return l.loads() && (l.disks.work == nil || target.Mountable(l.Device, *l.disks.work) != nil)
+}
+
+// askFileSystems is about what lies on it: stage 2 mounts the root and the work dir, unless it is started by kexec.
 func (l *look) askFileSystems() []schema.Blocked {
+	if l.loads() {
+		return l.askLasting()
+	}
 	places := []struct {
 		what, path string
 		fsys       *schema.FileSystem
@@ -170,11 +192,20 @@ func (l *look) askFileSystems() []schema.Blocked {
 	return out
 }
 
+// askLasting wants the work dir to be there after a reboot, whatever it is on: status reads from it.
+func (l *look) askLasting() []schema.Blocked {
+	m, _, err := l.site.Locate(l.WorkDir)
+	if err == nil && (m.Type == "tmpfs" || m.Type == "ramfs" || m.Type == "overlay") {
+		return []schema.Blocked{{Got: "the work dir " + l.WorkDir + " on " + m.Type, Want: "a file system that outlasts a reboot", Remedy: "choose another directory with --work-dir"}}
+	}
+	return nil
+}
+
 // askFileSystem is about one of them. What /boot may be is the boot loader's to say.
 func (l *look) askFileSystem(what, path string, fsys schema.FileSystem) []schema.Blocked {
 	var out []schema.Blocked
-	if fsys.Type != "ext4" && path != "/boot" {
-		out = append(out, schema.Blocked{Got: what + ": " + fsys.Type, Want: "ext4", Remedy: remedyFor(path, "this version migrates systems on ext4")})
+	if err := target.Mountable(l.Device, fsys); err != nil && path != "/boot" && fsys.UUID != "" {
+		out = append(out, schema.Blocked{Got: what + ": " + err.Error(), Want: "one that stage 2 can mount", Remedy: remedyFor(path, "set boot.method to kexec, which needs none")})
 	} else if fsys.UUID == "" {
 		out = append(out, schema.Blocked{Got: what + " without a UUID", Want: "one by which it is found again", Remedy: "tune2fs -U random /dev/" + fsys.Device})
 	}
@@ -192,7 +223,7 @@ func remedyFor(name, other string) string {
 	if name == "/" || name == "/boot" {
 		return other
 	}
-	return "choose a directory on ext4 on this device with --work-dir"
+	return "choose a directory on ext4, xfs or btrfs on this device with --work-dir"
 }
 
 // readOnly looks at the last mount on a point, which is the one that is seen.

@@ -161,6 +161,11 @@ func (l *look) askImage() answer {
 	if disk := *l.disks.target; i.raw > disk.Size {
 		return block(got, fmt.Sprintf("at most the %s of /dev/%s", size(disk.Size), disk.Name), "choose an image for smaller disks, or put in a larger disk")
 	}
+	for _, b := range l.newBoot {
+		if b.Check == "image" {
+			return block(b.Got, b.Want, b.Remedy)
+		}
+	}
 	return pass("%s", got)
 }
 

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/blockdev"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
+	"github.com/balena-community/balena-migrate/steps/device/target"
 )
 
 // kernel is the running kernel, which will start stage 2, and what lies on the disk for it.
@@ -44,8 +46,12 @@ func newSystem() []string { return []string{"ext4", "vfat"} }
 func (l *look) askKernel() answer {
 	const want = "the running kernel with its modules in /boot and /lib/modules"
 	k := l.kernel
-	if k.err != nil && l.backend == nil && l.foreign != "" {
-		return unknown("where the kernel lies is a matter of the boot loader: " + l.foreign)
+	loader := l.foreign
+	if loader == "" && (boot.Extlinux{}).Here(l.site) {
+		loader = "U-Boot by extlinux.conf"
+	}
+	if k.err != nil && l.backend == nil && loader != "" {
+		return unknown("where the kernel lies is a matter of the boot loader: " + loader)
 	}
 	if k.err != nil {
 		return block(k.err.Error(), want, "reboot, so that an installed kernel runs (an upgrade removes old ones), and try again")
@@ -54,7 +60,7 @@ func (l *look) askKernel() answer {
 	if err != nil {
 		return block(err.Error(), want, "reboot, so that an installed kernel runs, or install the package of kernel "+k.release+" again")
 	}
-	names := newSystem()
+	names := append(newSystem(), l.oldFileSystems()...)
 	if l.disks.target != nil {
 		drivers, err := blockdev.Drivers(l.Device, l.disks.target.Name)
 		if err != nil {
@@ -67,6 +73,17 @@ func (l *look) askKernel() answer {
 			"boot a kernel that has them, such as that of linux-image-amd64")
 	}
 	return pass("%s", k.release)
+}
+
+// oldFileSystems are those that stage 2 mounts.
+func (l *look) oldFileSystems() []string {
+	var out []string
+	for _, fsys := range []*schema.FileSystem{l.disks.root, l.disks.work} {
+		if fsys != nil && target.Mountable(l.Device, *fsys) == nil {
+			out = append(out, fsys.Type)
+		}
+	}
+	return out
 }
 
 // moduleLists is what depmod(8) wrote: module files, and modules that are built in.

@@ -12,6 +12,8 @@ import (
 	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/device/configjson"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
+	"github.com/balena-community/balena-migrate/steps/device/newboot"
+	"github.com/balena-community/balena-migrate/steps/device/watchdog"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -34,10 +36,12 @@ type look struct {
 	types  []devicetype.Type
 	config configFile
 	image  image
-	memory memory
-	space  space
-	speed  speed
-	reach  map[string]error
+	// newBoot is what stands against the new system's start, as far as is known of its image.
+	newBoot []schema.Blocked
+	memory  memory
+	space   space
+	speed   speed
+	reach   map[string]error
 }
 
 // configFile is config.json; file is nil when it could not be read, and trouble then says why.
@@ -58,6 +62,7 @@ func newLook(ctx context.Context, v steps.View) *look {
 	l.types = l.board.Types()
 	l.config = l.readConfigJSON()
 	l.image = l.readImage()
+	_, l.newBoot = newboot.Ask(newboot.Case{Device: v.Device, Files: v.Files, Config: v.Config, Facts: v.Facts}, l.board.Firmware)
 	l.memory = l.readMemory()
 	l.space = l.readSpace()
 	l.speed = l.readSpeed()
@@ -72,9 +77,10 @@ func (l *look) facts() *schema.HostFacts {
 		Executable: l.board.Executable(), Userland: devicetype.Userland(l.Device), Board: boardFacts(l.board),
 		DeviceTypes: l.slugs(), Disk: l.disks.target, Root: l.disks.root, Boot: l.disks.boot,
 		Memory: schema.MemoryFacts{
-			Total: l.memory.total, Need: l.memory.need, Held: l.memory.held, InPlace: l.memory.inPlace, Alone: l.memory.alone,
+			Total: l.memory.total, Need: l.memory.need, Held: l.memory.held, InPlace: l.memory.inPlace, Carried: l.memory.carried,
+			Alone: l.memory.alone,
 		},
-		WorkFree: l.space.workFree, WriteKBs: l.speed.kbs, Checks: []schema.Check{},
+		Watchdog: watchdog.Look(l.Device, l.kernel.release), WorkFree: l.space.workFree, WriteKBs: l.speed.kbs, Checks: []schema.Check{},
 	}
 	if l.backend != nil {
 		f.BootMethod = l.backend.Name()

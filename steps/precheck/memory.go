@@ -20,6 +20,8 @@ type memory struct {
 	total, need int64
 	// held is what of image and backup is taken into memory, inPlace what is read where it lies on the disk.
 	held, inPlace int64
+	// carried is what of them travels in the initramfs, and available what can be had now, for loading it.
+	carried, available int64
 	// alone leaves the host's own initramfs out.
 	alone bool
 	// hope says that the need depends on where the file system has its room, which only prepare-image finds out.
@@ -32,16 +34,22 @@ type memory struct {
 func (l *look) readMemory() memory {
 	var m memory
 	m.total, m.err = capacity.Memory(l.Device)
+	m.available, _ = capacity.Available(l.Device) // where a kernel does not tell, the load will
 	if !l.image.known(l.Facts.Image) {
 		return m
 	}
 	if f := l.Facts.Initramfs; f != nil { // exact, to the byte
-		m.held, m.inPlace = f.Held, f.InPlace
+		m.held, m.inPlace, m.carried = f.Held, f.InPlace, f.Carried
 		m.judge(l, f.MemoryNeed)
 		return m
 	}
 	payload, sure, best := l.payload(&m)
 	ours := archiveSize + flashplan.Need(&schema.FlashPlan{}, capacity.Processors(l.Device))
+	if l.carries() {
+		m.carried = payload
+		m.judge(l, ours+payload)
+		return m
+	}
 	for _, in := range []int64{sure, best} {
 		m.inPlace, m.held = in, payload-in
 		if m.judge(l, ours+m.held); m.total >= m.need {
@@ -52,8 +60,12 @@ func (l *look) readMemory() memory {
 	return m
 }
 
-// judge decides whether the host's own initramfs comes along, as build-initramfs will.
+// judge decides whether the host's own initramfs comes along, as build-initramfs will. By kexec it never does.
 func (m *memory) judge(l *look, ours int64) {
+	if l.loads() {
+		m.alone, m.need = true, flashplan.Kexec(ours, l.Config.Stage2.MinFreeMB<<20, archiveSize+m.carried)
+		return
+	}
 	keep, initrd := l.Config.Stage2.MinFreeMB<<20, l.kernel.initrd
 	if m.alone = flashplan.Alone(m.total, ours, keep, initrd); m.alone {
 		initrd = 0
@@ -106,6 +118,8 @@ func (l *look) wantsBackup() bool {
 func (m memory) way() string {
 	text := fmt.Sprintf("image and backup are held in memory (%s)", size(m.held))
 	switch {
+	case m.carried > 0:
+		text = fmt.Sprintf("image and backup travel in the initramfs (%s)", size(m.carried))
 	case m.inPlace > 0 && m.held == 0:
 		text = fmt.Sprintf("image and backup are read in place (%s)", size(m.inPlace))
 	case m.inPlace > 0:
@@ -130,6 +144,10 @@ func (l *look) askMemory() answer {
 		return block(size(m.total)+" of memory", fmt.Sprintf("at least %s: %s, then the kernel, stage 2 itself, and %d MiB to stay free (stage2.min_free_mb)",
 			size(m.need), m.way(), l.Config.Stage2.MinFreeMB),
 			"free disk space behind the first "+size(inplace.Written(l.image.raw))+" of the disk, use a smaller image or backup, lower stage2.min_free_mb, or add memory")
+	}
+	if loading := flashplan.Loading(archiveSize + m.carried); l.loads() && m.available > 0 && m.available < loading {
+		return block(size(m.available)+" of memory available now", size(loading)+" to load the initramfs for kexec, in which "+m.way(),
+			"stop what takes memory, use a smaller image or backup, or add memory")
 	}
 	got := fmt.Sprintf("%s of memory, %s needed: %s", size(m.total), size(m.need), m.way())
 	if m.without {

@@ -8,13 +8,12 @@ import (
 // askOptions refuses options that this version knows but does not carry out: silence would be taken for a yes.
 func (l *look) askOptions() answer {
 	var out []schema.Blocked
-	refuse := func(set bool, option, without string) {
-		if set {
-			out = append(out, schema.Blocked{Got: option, Want: without, Remedy: "this version does not carry it out; leave the option out"})
+	c := l.Config
+	for _, b := range l.newBoot {
+		if b.Check == "options" {
+			out = append(out, b)
 		}
 	}
-	c := l.Config
-	refuse(c.Boot.Grub.Install != "none", "boot.grub.install: "+c.Boot.Grub.Install, "an image that brings its boot loader")
 	if limit := c.Disk.MaxBadBlocks; limit != "" {
 		if _, err := badblocks.ParseLimit(limit); err != nil {
 			out = append(out, schema.Blocked{Got: "disk.max_bad_blocks: " + limit, Want: "a count, or 0% to 100%", Remedy: "mend disk.max_bad_blocks"})

@@ -25,6 +25,9 @@ func (l *look) readSpace() space {
 		return space{err: err}
 	}
 	archiveAt := boot.Assumed(l.backend).Archive(l.site)
+	if archiveAt == "" {
+		return l.spaceForLoading(work)
+	}
 	bootFree, err := freeAt(l.Device, path.Dir(archiveAt))
 	if err != nil {
 		return space{workFree: work, err: err}
@@ -56,6 +59,18 @@ func (l *look) readSpace() space {
 // imageInPlace says whether a prepared image lies where prepare-image would put it.
 func (l *look) imageInPlace() bool {
 	return l.Config.Image.Path == path.Join(l.WorkDir, "image.gz")
+}
+
+// spaceForLoading is about kexec: all stays in the work dir, the image twice where it travels in the initramfs.
+func (l *look) spaceForLoading(free int64) space {
+	s := space{workFree: free, workNeed: l.Config.Disk.MinFreeMB << 20}
+	if l.Facts.Image == nil {
+		s.workNeed += l.image.packed + l.image.packed/10
+	}
+	if l.Facts.Initramfs == nil {
+		s.workNeed += archiveSize + l.memory.carried
+	}
+	return s
 }
 
 // oneFileSystem says whether the work dir shares its space with /boot. What is not known is not counted twice.

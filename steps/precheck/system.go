@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps/device/boot"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -94,23 +95,14 @@ func (l *look) askArch() answer {
 	return pass("%s, needs balena-migrate-%s", machine, l.board.Executable())
 }
 
-// secureBootVar is the variable SecureBoot with the GUID of EFI_GLOBAL_VARIABLE (UEFI 2.10, 3.3).
-const secureBootVar = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-
-// askSecureBoot is P21. The file is four bytes of attributes, then the value (Documentation/filesystems/efivarfs.rst).
+// askSecureBoot is P21.
 func (l *look) askSecureBoot() answer {
-	if !exists(l.Device, "/sys/firmware/efi") {
-		return pass("off: the firmware is a BIOS")
-	}
-	data, err := l.Device.ReadFile(secureBootVar)
-	entries, dirErr := l.Device.ReadDir("/sys/firmware/efi/efivars")
+	state, against := boot.SecureBoot(l.Device)
 	switch {
-	case err == nil && len(data) == 5 && data[4] == 0:
-		return pass("off")
-	case err == nil && len(data) == 5:
-		return block("secure boot is on", "secure boot off", "switch secure boot off in the firmware's setup: neither stage 2 nor this balenaOS image is signed for it")
-	case err != nil && dirErr == nil && len(entries) > 0 && !exists(l.Device, secureBootVar):
-		return pass("off: the firmware does not have it")
+	case len(against) > 0:
+		return blockAll(against)
+	case state == "":
+		return unknown("the firmware's variables are not readable; mount -t efivarfs efivarfs /sys/firmware/efi/efivars")
 	}
-	return unknown("the firmware's variables are not readable; mount -t efivarfs efivarfs /sys/firmware/efi/efivars")
+	return pass("%s", state)
 }

@@ -7,12 +7,14 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/boot"
+	"github.com/balena-community/balena-migrate/steps/device/watchdog"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
@@ -49,8 +51,38 @@ func (Step) Plan(_ context.Context, v steps.View) (steps.Plan, error) {
 		plan.Facts.Reboot = pending
 		return plan, nil
 	}
-	plan.Add(schedule{note: note, self: v.Self, bootID: id, delay: time.Duration(v.Config.Reboot.DelayS) * time.Second})
+	kexec := v.Config.Boot.Arm && v.Facts.Boot.Method == boot.Kexec{}.Name()
+	if kexec && !(boot.Kexec{}).Armed(v.Device) { // it ended with the boot in which it was armed
+		plan.Need("arm-boot")
+		return plan, nil
+	}
+	s := schedule{note: note, self: v.Self, bootID: id, kexec: kexec, delay: time.Duration(v.Config.Reboot.DelayS) * time.Second, guard: guard(v)}
+	if v.Facts.Boot != nil {
+		s.argument = v.Facts.Boot.RestartArgument
+	}
+	plan.Add(s)
 	return plan, nil
+}
+
+// guard is the watchdog that brings a machine back which hangs between here and stage 2: the boot loader's one-shot entry
+// is used up then, or stage 2 disarms at its next start. It is armed only when stage 2 has its driver: who else would
+// stop it? Many drivers stop it when the kernel restarts, and many boards when they are reset (stop_on_reboot in
+// Documentation/watchdog/watchdog-parameters.rst), so mostly it guards the shutdown and no more.
+func guard(v steps.View) host.Guard {
+	release, err := boot.Release(v.Device)
+	if err != nil || !v.Config.Boot.Arm || v.Config.Boot.Watchdog == "off" || v.Facts.Initramfs == nil {
+		return host.Guard{}
+	}
+	dog := watchdog.Look(v.Device, release)
+	if dog == nil || dog.RebootTimeout == 0 {
+		return host.Guard{}
+	}
+	for _, m := range dog.Modules {
+		if !slices.Contains(v.Facts.Initramfs.Modules, m) {
+			return host.Guard{}
+		}
+	}
+	return host.Guard{Watchdog: dog.Device, Timeout: time.Duration(dog.RebootTimeout) * time.Second}
 }
 
 // Pending returns the reboot that is on its way in this boot, nil when there is none.
@@ -67,6 +99,14 @@ func Pending(r host.Reader, note, bootID string) *schema.RebootFacts {
 	return s.Facts.Reboot
 }
 
+// Last is the boot in which the last reboot was scheduled, empty when none was.
+func Last(r host.Reader, note string) string {
+	if s := steps.LoadStamp(r, note); s != nil && s.Facts.Reboot != nil {
+		return s.Facts.Reboot.BootID
+	}
+	return ""
+}
+
 // Note is where a pending reboot is noted in a work dir.
 func Note(workDir string) string { return path.Join(workDir, noteName) }
 
@@ -76,6 +116,10 @@ type schedule struct {
 	self   string
 	bootID string
 	delay  time.Duration
+	// argument is what the kernel is restarted with (reboot(2), LINUX_REBOOT_CMD_RESTART2), "" for nothing.
+	argument string
+	guard    host.Guard
+	kexec    bool
 }
 
 // Note implements steps.Change.
@@ -86,12 +130,22 @@ func (s schedule) Note() schema.ChangeNote {
 // Apply implements steps.Change.
 func (s schedule) Apply(_ context.Context, t steps.Target) error {
 	due := t.Device.Now().Add(s.delay).UTC().Truncate(time.Second)
-	pid, err := t.Device.Spawn(host.Cmd{Name: s.self, Args: []string{"reboot-later", "--delay", s.delay.String()}})
+	args := []string{"reboot-later", "--delay", s.delay.String()}
+	if s.argument != "" {
+		args = append(args, "--argument", s.argument)
+	}
+	if s.guard.Watchdog != "" {
+		args = append(args, "--watchdog", s.guard.Watchdog, "--timeout", s.guard.Timeout.String())
+	}
+	if s.kexec {
+		args = append(args, "--kexec")
+	}
+	pid, err := t.Device.Spawn(host.Cmd{Name: s.self, Args: args})
 	if err != nil {
 		return err
 	}
 	return steps.SaveStamp(t.Files, s.note, &schema.Stamp{
 		Recipe: strconv.Itoa(pid), Files: []schema.FileStamp{},
-		Facts: schema.Facts{Reboot: &schema.RebootFacts{BootID: s.bootID, Pending: true, Due: due.Format(time.RFC3339)}},
+		Facts: schema.Facts{Reboot: &schema.RebootFacts{BootID: s.bootID, Pending: true, Due: due.Format(time.RFC3339), Watchdog: s.guard.Watchdog}},
 	})
 }

@@ -42,20 +42,25 @@ func TestStage(t *testing.T) {
 		record   *schema.Armed
 		outcome  *schema.Outcome
 		grubenv  string
+		uenv     string
 		prepared bool
 		stage    string
 		armed    bool
 		reason   string
 	}{
-		"untouched":             {stage: "untouched"},
-		"prepared":              {prepared: true, stage: "prepared"},
-		"armed":                 {prepared: true, record: record(hosttest.BootID), grubenv: armedEnv, stage: "armed", armed: true},
-		"armed by nobody":       {grubenv: armedEnv, stage: "untouched"},
-		"arming was stopped":    {prepared: true, record: record(hosttest.BootID), stage: "prepared", reason: "stopped part way"},
-		"crashed early":         {prepared: true, record: record("another boot"), stage: "crashed", reason: "left no word"},
-		"crashed later":         {outcome: outcomeOf(schema.OutcomeStarted, ""), stage: "crashed", reason: `as far as "verify"`},
-		"aborted":               {prepared: true, outcome: outcomeOf(schema.OutcomeAborted, "image: SHA-256"), stage: "aborted", reason: "image: SHA-256"},
-		"rehearsed":             {outcome: outcomeOf(schema.OutcomeRehearsed, ""), stage: "rehearsed"},
+		"untouched":          {stage: "untouched"},
+		"prepared":           {prepared: true, stage: "prepared"},
+		"armed":              {prepared: true, record: record(hosttest.BootID), grubenv: armedEnv, stage: "armed", armed: true},
+		"armed by nobody":    {grubenv: armedEnv, stage: "untouched"},
+		"arming was stopped": {prepared: true, record: record(hosttest.BootID), stage: "prepared", reason: "stopped part way"},
+		"crashed early":      {prepared: true, record: record("another boot"), stage: "crashed", reason: "left no word"},
+		"crashed later":      {outcome: outcomeOf(schema.OutcomeStarted, ""), stage: "crashed", reason: `as far as "verify"`},
+		"aborted":            {prepared: true, outcome: outcomeOf(schema.OutcomeAborted, "image: SHA-256"), stage: "aborted", reason: "image: SHA-256"},
+		"rehearsed":          {outcome: outcomeOf(schema.OutcomeRehearsed, ""), stage: "rehearsed"},
+		"not started although armed": {
+			record: &schema.Armed{Schema: schema.ArmedName, Method: "uenv", BootID: "another boot", Files: []schema.ArmedFile{}}, uenv: disarm.FenceBegin + "\n",
+			stage: "crashed", armed: true, reason: "did not get it started",
+		},
 		"armed, not yet booted": {record: record("another boot"), grubenv: armedEnv, stage: "armed", armed: true},
 	}
 	for name, c := range cases {
@@ -63,6 +68,9 @@ func TestStage(t *testing.T) {
 			h := hosttest.Debian(t)
 			if c.grubenv != "" {
 				h.Put("/boot/grub/grubenv", c.grubenv)
+			}
+			if c.uenv != "" {
+				h.Put("/boot/uEnv.txt", c.uenv)
 			}
 			if c.record != nil {
 				put(t, h, work+disarm.RecordName, c.record)

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ type Board struct {
 	model   Model
 	options BoardOptions
 
+	trial   bool  // the restart before this start asked for it
+	began   int64 // where the console of this start begins
 	mu      sync.Mutex
 	stopped bool
 }
@@ -35,19 +38,32 @@ type BoardOptions struct {
 
 // Model is a kind of board.
 type Model struct {
+	Arch    string   // of its card, as BuildBoard takes it
+	Slug    string   // the device type of its new system
 	QEMU    string   // program
+	Virt    string   // properties of QEMU's machine, each behind a comma
 	CPU     string   // of QEMU
 	Name    string   // /proc/device-tree/model
 	Compat  []string // /proc/device-tree/compatible
 	Filters []string // sections of config.txt that are for it, beside [all]
 	Kernel  string   // what the firmware starts when config.txt names nothing
+	Tryboot bool     // its firmware tries another configuration once, when a reboot asks for it, and says so
 }
 
 // Pi4 is a Raspberry Pi 4 with a 64-bit kernel (names from the kernel's bcm2711-rpi-4-b.dts).
 func Pi4() Model {
 	return Model{
-		QEMU: "qemu-system-aarch64", CPU: "cortex-a72", Name: "Raspberry Pi 4 Model B Rev 1.4",
+		Arch: "arm64", Slug: "raspberrypi4-64", QEMU: "qemu-system-aarch64", CPU: "cortex-a72", Name: "Raspberry Pi 4 Model B Rev 1.4",
 		Compat: []string{"raspberrypi,4-model-b", "brcm,bcm2711"}, Filters: []string{"pi4"}, Kernel: "kernel8.img",
+	}
+}
+
+// Pi2 is a Raspberry Pi 2 (names from the kernel's bcm2836-rpi-2-b.dts). Without highmem=off the machine has its devices
+// where a kernel without LPAE can't reach them.
+func Pi2() Model {
+	return Model{
+		Arch: "armhf", Slug: "raspberry-pi2", QEMU: "qemu-system-arm", Virt: ",highmem=off", CPU: "cortex-a7", Name: "Raspberry Pi 2 Model B Rev 1.1",
+		Compat: []string{"raspberrypi,2-model-b", "brcm,bcm2836"}, Filters: []string{"pi2"}, Kernel: "kernel7.img",
 	}
 }
 
@@ -112,16 +128,38 @@ func (b *Board) deviceTree(ctx context.Context) error {
 }
 
 func (b *Board) machine(properties string) []string {
-	return []string{"-M", "virt" + properties, "-cpu", b.model.CPU, "-smp", "2", "-m", fmt.Sprint(b.options.MemMiB), "-nodefaults", "-display", "none"}
+	return []string{"-M", "virt" + b.model.Virt + properties, "-cpu", b.model.CPU, "-smp", "2", "-m", fmt.Sprint(b.options.MemMiB), "-nodefaults", "-display", "none"}
+}
+
+// tellTree says in the device tree what the firmware of a board with its bootloader in an EEPROM says there (Raspberry Pi
+// documentation, "Device trees", /chosen/bootloader).
+func (b *Board) tellTree(ctx context.Context) error {
+	if !b.model.Tryboot {
+		return nil
+	}
+	trial := "0"
+	if b.trial {
+		trial = "1"
+	}
+	for name, value := range map[string]string{"capabilities": "7f", "partition": "1", "tryboot": trial} {
+		if out, err := exec.CommandContext(ctx, "fdtput", "-p", "-t", "x", b.dtb(), "/chosen/bootloader", name, value).CombinedOutput(); err != nil {
+			return fmt.Errorf("device tree: %s: %w: %s", name, err, out)
+		}
+	}
+	return nil
 }
 
 // boot plays the firmware and starts QEMU with what it found. The events of the machine come over the reader.
 func (b *Board) boot(ctx context.Context) (io.ReadCloser, error) {
-	found, err := readCard(ctx, b.card, b.model, b.dir)
+	found, err := readCard(ctx, b.card, b.model, b.trial, b.dir)
 	if err != nil {
 		return nil, fmt.Errorf("firmware: %w", err)
 	}
-	fmt.Fprintf(b.log, "\nFIRMWARE %s: kernel %s, initramfs %q, %s\n", b.model.Name, found.kernelName, found.initramfsName, found.cmdline)
+	if err := b.tellTree(ctx); err != nil {
+		return nil, err
+	}
+	b.began = b.ConsoleSize()
+	fmt.Fprintf(b.log, "\nFIRMWARE %s: %s, kernel %s, initramfs %q, %s\n", b.model.Name, found.config, found.kernelName, found.initramfsName, found.cmdline)
 	args := append(b.machine(",accel=tcg"), "-monitor", "none", "-no-reboot", "-qmp", "stdio",
 		"-chardev", "file,id=console,append=on,path="+b.consolePath(), "-serial", "chardev:console",
 		"-kernel", found.kernel, "-dtb", b.dtb(), "-append", found.cmdline,
@@ -156,7 +194,7 @@ func (b *Board) boot(ctx context.Context) (io.ReadCloser, error) {
 	return events, err
 }
 
-// keepOn starts the board again after each reboot.
+// keepOn starts the board again after each reboot. What the restart asks for holds for one start.
 func (b *Board) keepOn(ctx context.Context, events io.ReadCloser) {
 	defer close(b.exited)
 	defer b.log.Close()
@@ -165,10 +203,23 @@ func (b *Board) keepOn(ctx context.Context, events io.ReadCloser) {
 		if b.err = b.cmd.Wait(); b.err != nil || !rebooted {
 			return
 		}
+		if b.trial, b.err = b.asksForTrial(); b.err != nil {
+			return
+		}
 		if events, b.err = b.boot(ctx); b.err != nil {
 			return
 		}
 	}
+}
+
+// asksForTrial says whether the kernel was restarted for a boot on trial. The driver that tells a Raspberry Pi's firmware is
+// not in QEMU's machine; what it would pass on is what the kernel prints (kernel/reboot.c).
+func (b *Board) asksForTrial() (bool, error) {
+	text, err := os.ReadFile(b.consolePath())
+	if err != nil {
+		return false, err
+	}
+	return b.model.Tryboot && bytes.Contains(text[b.began:], []byte("reboot: Restarting system with command '0 tryboot'")), nil
 }
 
 // Kill takes the power away.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The firmware of the lab starts what config.txt says, as that of a Raspberry Pi would.
@@ -19,7 +20,7 @@ func TestFirmwareSettings(t *testing.T) {
 		"kernel8.img": "K", "initramfs8": "I", "cmdline.txt": "root=/dev/mmcblk0p2 quiet\nignored\n",
 	}
 	makeCard(t, card, files)
-	f, err := readCard(t.Context(), card, Pi4(), dir)
+	f, err := readCard(t.Context(), card, Pi4(), false, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,6 +29,15 @@ func TestFirmwareSettings(t *testing.T) {
 	}
 	if data, err := os.ReadFile(f.initramfs); err != nil || string(data) != "I" {
 		t.Errorf("initramfs: %q, %v", data, err)
+	}
+	if f, err = readCard(t.Context(), card, Pi4(), true, dir); err == nil {
+		t.Errorf("a trial without tryboot.txt: %+v", f)
+	}
+	files["tryboot.txt"] = "[tryboot]\nkernel=kernel8.img\n[all]\ncmdline=trial.txt\n"
+	files["trial.txt"] = "tried"
+	makeCard(t, card, files)
+	if f, err = readCard(t.Context(), card, Pi4(), true, dir); err != nil || f.config != "tryboot.txt" || f.kernelName != "kernel8.img" || f.cmdline != "tried" {
+		t.Errorf("a trial: %+v, %v", f, err)
 	}
 }
 
@@ -74,9 +84,9 @@ func TestBoardBoots(t *testing.T) {
 	}
 }
 
-func buildBoard(t *testing.T, arch string) (Artifacts, string) {
+func buildBoard(t *testing.T, arch string, packages ...string) (Artifacts, string) {
 	t.Helper()
-	art, card, err := BuildBoard(t.Context(), testLog{t}, arch)
+	art, card, err := BuildBoard(t.Context(), testLog{t}, arch, packages...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,27 +96,25 @@ func buildBoard(t *testing.T, arch string) (Artifacts, string) {
 // TestPiMigrates: from Debian on a Raspberry Pi's card to the new system, and back again where stage 2 fails.
 func TestPiMigrates(t *testing.T) {
 	t.Parallel()
-	art, card := buildBoard(t, "arm64")
-	in, err := art.WriteInputs(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
+	for name, c := range map[string]struct {
+		model  Model
+		binary string
+	}{
+		"arm64": {Pi4(), "balena-migrate-linux-arm64"},
+		"armhf": {Pi2(), "balena-migrate-linux-armv7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			migratePi(t, c.model, c.binary)
+		})
 	}
-	board, err := art.StartBoard(t.Context(), BoardOptions{Dir: t.TempDir(), Card: card, Model: Pi4()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(board.Kill)
-	waitSSH(t, board.VM)
-	config := strings.ReplaceAll(string(Config()), "genericx86-64-ext", "raspberrypi4-64")
-	if err := os.WriteFile(in.ConfigJSON, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run(t, board.VM, "mkdir -p /usr/local/sbin /var/lib/balena-migrate/input")
-	putBinary(t, board.VM, "balena-migrate-linux-arm64")
-	for from, to := range map[string]string{in.Image: "balena.img.gz", in.ConfigJSON: "config.json", in.Definition: "backup.yml"} {
-		if err := board.Put(t.Context(), from, "/var/lib/balena-migrate/input/"+to); err != nil {
-			t.Fatal(err)
-		}
+}
+
+func migratePi(t *testing.T, model Model, binary string) {
+	board := preparedPi(t, model, binary)
+	wants := run(t, board.VM, "/usr/local/sbin/balena-migrate step precheck --json --input - <<'EOF' | grep -o 'needs balena-migrate-[a-z0-9-]*'\n"+piDocument+"\nEOF")
+	if wants != "needs "+binary {
+		t.Errorf("precheck says %q of a machine that has %s", wants, binary)
 	}
 	const bootFiles = "cd /boot/firmware && find . -type f | sort | xargs sha256sum"
 	before := run(t, board.VM, bootFiles)
@@ -114,18 +122,51 @@ func TestPiMigrates(t *testing.T) {
 	if after := run(t, board.VM, bootFiles); after != before {
 		t.Errorf("boot partition before:\n%s\nafter:\n%s", before, after)
 	}
-	from := board.ConsoleSize()
+	from, began := board.ConsoleSize(), time.Now()
 	piReboots(t, board, "")
 	report, err := board.WaitNewOS(t.Context(), from, BootTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Config.DeviceType != "raspberrypi4-64" || report.Networks() == 0 || report.Backup.Size == 0 || len(report.Errors) > 0 {
+	t.Logf("from the last look at the old system to the new one's report: %.0f s", time.Since(began).Seconds())
+	if report.Config.DeviceType != model.Slug || report.Networks() == 0 || report.Backup.Size == 0 || len(report.Errors) > 0 {
 		t.Errorf("the new system found %+v", report)
 	}
 	if err := board.WaitExit(t.Context(), BootTimeout); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// preparedPi is a board with the tool and its inputs.
+func preparedPi(t *testing.T, model Model, binary string) *Board {
+	t.Helper()
+	var packages []string
+	if model.Tryboot {
+		packages = []string{"systemd-sysv"} // no other init passes the restart's argument on
+	}
+	art, card := buildBoard(t, model.Arch, packages...)
+	in, err := art.WriteInputs(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	board, err := art.StartBoard(t.Context(), BoardOptions{Dir: t.TempDir(), Card: card, Model: model})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(board.Kill)
+	waitSSH(t, board.VM)
+	config := strings.ReplaceAll(string(Config()), "genericx86-64-ext", model.Slug)
+	if err := os.WriteFile(in.ConfigJSON, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, board.VM, "mkdir -p /usr/local/sbin /var/lib/balena-migrate/input")
+	putBinary(t, board.VM, binary)
+	for from, to := range map[string]string{in.Image: "balena.img.gz", in.ConfigJSON: "config.json", in.Definition: "backup.yml"} {
+		if err := board.Put(t.Context(), from, "/var/lib/balena-migrate/input/"+to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return board
 }
 
 // piComesBack arms, breaks and reboots, and wants the old system back with the reason.

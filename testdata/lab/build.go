@@ -49,15 +49,21 @@ func Build(ctx context.Context, log io.Writer, suites ...Suite) (Artifacts, erro
 	return art, err
 }
 
-// BuildBoard makes the card of a board with ARM processors, "arm64" or "armhf", and the new system for it (Image).
-func BuildBoard(ctx context.Context, log io.Writer, arch string) (art Artifacts, card string, err error) {
+// BuildBoard makes the card of a board with ARM processors, "arm64" or "armhf", and the new system for it (Image). The old
+// system's init is systemd where packages says "systemd-sysv", else busybox.
+func BuildBoard(ctx context.Context, log io.Writer, arch string, packages ...string) (art Artifacts, card string, err error) {
 	dir, err := cacheDir()
 	if err != nil {
 		return Artifacts{}, "", err
 	}
 	b := builder{dir: dir, log: log}
 	tree := b.make(ctx, "pi-tree.sh", "pi-tree-"+arch, arch)
-	card = b.make(ctx, "pi-disk.sh", "pi-"+arch+".img", tree)
+	system, name := tree, arch
+	for _, p := range packages {
+		name += "-" + p
+		system = b.make(ctx, "pi-tree.sh", "pi-tree-"+name, arch, p)
+	}
+	card = b.make(ctx, "pi-disk.sh", "pi-"+name+".img", system)
 	art = Artifacts{Dir: dir, Key: filepath.Join(dir, "ssh-key")}
 	art.Image = b.make(ctx, "pi-newos-image.sh", "pi-newos-"+arch+".img", tree)
 	return art, card, b.err

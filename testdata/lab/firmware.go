@@ -19,21 +19,26 @@ type found struct {
 	kernel, initramfs         string // local files; no initramfs is ""
 	kernelName, initramfsName string // on the card
 	cmdline                   string
+	config                    string // the file of settings
 }
 
 // readCard does what the firmware of a Raspberry Pi does with the FAT partition of its card (Raspberry Pi documentation,
 // config.txt), by mtools: nothing of the code under test takes part.
-func readCard(ctx context.Context, card string, model Model, dir string) (found, error) {
+func readCard(ctx context.Context, card string, model Model, trial bool, dir string) (found, error) {
 	boot, err := openBoot(ctx, card)
 	if err != nil {
 		return found{}, err
 	}
+	f := found{config: "config.txt", kernel: filepath.Join(dir, "kernel")}
+	if trial { // "Fail-safe OS updates (tryboot)": another file, and the sections [tryboot] count
+		f.config, model.Filters = "tryboot.txt", append([]string{"tryboot"}, model.Filters...)
+	}
 	c := settings{"kernel": model.Kernel, "cmdline": "cmdline.txt"}
-	if err := c.include(ctx, boot, "config.txt", model, 0); err != nil {
+	if err := c.include(ctx, boot, f.config, model, 0); err != nil {
 		return found{}, err
 	}
 	prefix := c["os_prefix"]
-	f := found{kernelName: prefix + c["kernel"], kernel: filepath.Join(dir, "kernel")}
+	f.kernelName = prefix + c["kernel"]
 	if err := boot.copy(ctx, f.kernelName, f.kernel); err != nil {
 		return found{}, err
 	}

@@ -1,7 +1,8 @@
 // Package boot holds the boot back ends: how the next boot, and only the next, is made to be stage 2.
 //
 // A back end does not write. It says which files should hold what while armed; arm-boot writes them, after a record of
-// the originals, and disarm puts the originals back. So every back end is idempotent and undone by the same code.
+// the originals, and disarm puts the originals back. So every back end is idempotent and undone by the same code. One,
+// kexec, has no files: it is a Loader.
 package boot
 
 import (
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
@@ -34,7 +36,7 @@ type Backend interface {
 	Check(s Site) []schema.Blocked
 	// Running returns what started the running system, as far as it is to start stage 2.
 	Running(s Site) (Entry, error)
-	// Archive is where the initramfs of stage 2 lies while armed.
+	// Archive is where the boot loader reads the initramfs of stage 2 while armed, empty where none does.
 	Archive(s Site) string
 	// Files lists the files of the boot configuration as they are to be while armed, the initramfs of stage 2 among them,
 	// in the order in which they are written; original gives a file as it was before arming. The last one arms.
@@ -47,6 +49,8 @@ type Backend interface {
 type Site struct {
 	host.Reader
 	Mounts []blockdev.Mount
+
+	pi *firmware // nil where the machine is no Raspberry Pi
 }
 
 // File is a file of the boot configuration while armed. Restore is how it is put back.
@@ -71,14 +75,28 @@ type Entry struct {
 }
 
 // Backends lists the back ends in order of preference.
-func Backends() []Backend { return []Backend{RaspberryPi{}, Grub{}} }
+func Backends() []Backend {
+	return []Backend{Tryboot{}, RaspberryPi{}, UEnv{}, Extlinux{}, Grub{}, Kexec{}}
+}
 
-// Find returns the back end for a method, or for "auto" the first of the machine's that nothing stands against. Without
-// any, blocked says why, for each.
-func Find(s Site, method string) (Backend, []schema.Blocked) {
+// Restarter is a Backend for whose boot the kernel must be restarted with an argument (reboot(2),
+// LINUX_REBOOT_CMD_RESTART2). What it armed lasts for the boot in which it was armed.
+type Restarter interface{ RestartArgument() string }
+
+// RestartArgument is what the kernel must be restarted with, "" for nothing.
+func RestartArgument(b Backend) string {
+	if r, ok := b.(Restarter); ok {
+		return r.RestartArgument()
+	}
+	return ""
+}
+
+// findLoader returns the boot loader's back end for a method, or for "auto" the first of the machine's that nothing stands
+// against. Without any, blocked says why, for each.
+func findLoader(s Site, method string) (Backend, []schema.Blocked) {
 	if other := Foreign(s); other != "" && (method == "auto" || method == Grub{}.Name()) {
 		return nil, []schema.Blocked{{
-			Check: "boot-loader", Got: other, Want: "GRUB 2 or a Raspberry Pi's firmware as the boot loader",
+			Check: "boot-loader", Got: other, Want: "GRUB 2, U-Boot or a Raspberry Pi's firmware as the boot loader, in a form that is known",
 			Remedy: "this version has no way to start stage 2 by this boot loader; nothing was changed",
 		}}
 	}
@@ -107,7 +125,30 @@ func Assumed(found Backend) Backend {
 // At looks at the machine.
 func At(r host.Reader) (Site, error) {
 	mounts, err := blockdev.Mounts(r)
-	return Site{Reader: r, Mounts: mounts}, err
+	s := Site{Reader: r, Mounts: mounts}
+	if isRaspberryPi(r) {
+		s.pi = readFirmware(s)
+	}
+	return s, err
+}
+
+// firmware is what was found of a Raspberry Pi's.
+func (s Site) firmware() (*firmware, error) {
+	if s.pi == nil {
+		return nil, errors.New("/proc/device-tree/model: found none of a Raspberry Pi")
+	}
+	return s.pi, s.pi.err
+}
+
+// ReadOnly says whether what is mounted there can't be written.
+func (s Site) ReadOnly(point string) bool {
+	return slices.ContainsFunc(s.Mounts, func(m blockdev.Mount) bool { return m.Point == point && m.ReadOnly })
+}
+
+// systemd says whether the host's init is systemd (sd_booted(3)).
+func (s Site) systemd() bool {
+	_, err := s.Stat("/run/systemd/system")
+	return err == nil
 }
 
 // Locate returns the mount that holds a file and its path there, links followed.

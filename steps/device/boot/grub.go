@@ -31,7 +31,9 @@ type Grub struct{}
 func (Grub) Name() string { return "grub" }
 
 // Here implements Backend. A Raspberry Pi may have GRUB behind an EFI firmware of its own; then its firmware is not asked.
-func (Grub) Here(s Site) bool { return !RaspberryPi{}.Here(s) }
+func (Grub) Here(s Site) bool {
+	return !RaspberryPi{}.Here(s) && !UEnv{}.Here(s) && !Extlinux{}.Here(s)
+}
 
 // Running implements Backend.
 func (Grub) Running(s Site) (Entry, error) { return packaged(s) }
@@ -131,11 +133,10 @@ func (Grub) checkEnv(s Site) []schema.Blocked {
 		return nil
 	}
 	cfg, err := disarm.Read(s, grubCfg)
-	if failed, _ := env.Get("recordfail"); failed == "1" && err == nil && waitsAfterFailure(commands(string(cfg.Data))) {
-		return block("recordfail=1: GRUB thinks that the last boot failed, and will show its menu until somebody chooses", "a GRUB that boots by itself",
-			"see that grub-common's service clears it at every boot, or grub-editenv "+grubEnv+" unset recordfail")
+	if err != nil {
+		return nil //nolint:nilerr // checkConfig speaks about it
 	}
-	return nil
+	return askVariables(env, string(cfg.Data))
 }
 
 // Files implements Backend.

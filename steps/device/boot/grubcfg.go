@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/grubenv"
 )
 
 // What grub.cfg must have, from the scripts 00_header and 41_custom of /etc/grub.d.
@@ -40,6 +41,25 @@ func askConfig(text string) []schema.Blocked {
 		block(grubCfg+" sets the default again after next_entry was looked at", "look for set default= in /etc/grub.d/40_custom and run update-grub")
 	}
 	return out
+}
+
+// askVariables is about what grubenv holds from earlier boots. Ubuntu's services clear both at every boot that succeeds.
+func askVariables(env *grubenv.Env, cfg string) []schema.Blocked {
+	is := func(name string) bool { value, _ := env.Get(name); return value == "1" }
+	block := func(got, want, service, name string) []schema.Blocked {
+		return []schema.Blocked{{
+			Check: "grubenv", Got: got, Want: want, Remedy: "see that " + service + " clears it at every boot, or grub-editenv " + grubEnv + " unset " + name,
+		}}
+	}
+	switch {
+	case is("recordfail") && waitsAfterFailure(commands(cfg)):
+		return block("recordfail=1: GRUB thinks that the last boot failed, and will show its menu until somebody chooses", "a GRUB that boots by itself",
+			"grub-common's service", "recordfail")
+	case is("initrdfail") && strings.Contains(cfg, "initrdfail"):
+		return block("initrdfail=1: GRUB thinks that a start without initramfs failed, and will start its last entry in place of next_entry",
+			"a GRUB that looks at next_entry", "grub-initrd-fallback.service", "initrdfail")
+	}
+	return nil
 }
 
 // waitsAfterFailure says whether the menu stays when grubenv has recordfail. Since Ubuntu 16.04 it goes on after 30 s.

@@ -71,6 +71,28 @@ func TestRecordFail(t *testing.T) {
 	}
 }
 
+// TestInitrdFail: Ubuntu's GRUB of clouds puts another entry in the place of ours when it thinks that a start without
+// initramfs failed, and ours would come at some later boot.
+func TestInitrdFail(t *testing.T) {
+	const clouds = `if [ "${initrdfail}" = 2 ]; then
+  set initrdfail=
+elif [ "${initrdfail}" = 1 ]; then
+  set next_entry="${prev_entry}"
+  set prev_entry=
+  save_env prev_entry
+fi
+`
+	for text, refused := range map[string]bool{clouds + header("0", "set timeout=5\n") + custom41: true, header("0", "set timeout=5\n") + custom41: false} {
+		h := hosttest.Debian(t)
+		h.Put(grubCfg, text)
+		h.Put(grubEnv, hosttest.Grubenv("initrdfail=1\n"))
+		_, blocked := Find(site(t, h), "auto")
+		if refused != (len(blocked) == 1) || refused && (blocked[0].Check != "grubenv" || !strings.Contains(blocked[0].Remedy, "unset initrdfail")) {
+			t.Errorf("%s: blocked by %+v, want %v", text, blocked, refused)
+		}
+	}
+}
+
 func TestGrubOfOtherDistributions(t *testing.T) {
 	h := hosttest.Debian(t)
 	if err := h.Remove(grubCfg); err != nil {

@@ -1,24 +1,21 @@
 package boot
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/balena-community/balena-migrate/schema"
-	"github.com/balena-community/balena-migrate/stage2/blockdev"
 	"github.com/balena-community/balena-migrate/stage2/disarm"
+	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps/device/configtxt"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
 
 // RaspberryPi arms the firmware of a Raspberry Pi: a block at the end of config.txt names an initramfs and a file of
-// kernel arguments of ours. The firmware has no one-shot that every board knows, so stage 2 puts config.txt back as its
-// first act; until then each boot starts stage 2.
+// kernel arguments of ours. The firmware has no one-shot that every board knows (see Tryboot), so stage 2 puts config.txt
+// back as its first act; until then each boot starts stage 2.
 //
 // The firmware of old boards loads one initramfs only, so the host's own and ours are joined in one file: the kernel
 // unpacks one after the other (Documentation/driver-api/early-userspace/buffer-format.rst).
@@ -31,173 +28,101 @@ const cmdlineName = "balena-migrate.txt"
 func (RaspberryPi) Name() string { return "raspberry-pi" }
 
 // Here implements Backend. The device tree is the firmware's own (E32).
-func (RaspberryPi) Here(s Site) bool {
-	model, err := s.ReadFile("/proc/device-tree/model")
+func (RaspberryPi) Here(s Site) bool { return s.pi != nil }
+
+// isRaspberryPi says whether the firmware's device tree calls the machine so.
+func isRaspberryPi(r host.Reader) bool {
+	model, err := r.ReadFile("/proc/device-tree/model")
 	return err == nil && strings.HasPrefix(string(model), "Raspberry Pi")
 }
 
-// bootDirs are where the firmware's partition is mounted: since Debian 12, and before (D12).
-func bootDirs() []string { return []string{"/boot/firmware", "/boot"} }
+// Check implements Backend.
+func (RaspberryPi) Check(s Site) []schema.Blocked {
+	if s.pi == nil {
+		return blockLoader("a machine whose device tree is not a Raspberry Pi's", "a Raspberry Pi", "set boot.method to auto")
+	}
+	return s.pi.blocked()
+}
 
-// dir is where the firmware's partition is mounted, "" if nowhere.
-func (RaspberryPi) dir(s Site) string {
-	for _, dir := range bootDirs() {
-		fat := slices.ContainsFunc(s.Mounts, func(m blockdev.Mount) bool { return m.Point == dir && m.Type == "vfat" })
-		if _, err := s.Stat(dir + "/config.txt"); err == nil && fat {
-			return dir
+func blockLoader(got, want, remedy string) []schema.Blocked {
+	return []schema.Blocked{{Check: "boot-loader", Got: got, Want: want, Remedy: remedy}}
+}
+
+// blocked says what stands against changing what the firmware starts.
+func (f *firmware) blocked() []schema.Blocked {
+	switch {
+	case f.err != nil:
+		return blockLoader(f.err.Error(), "the firmware's config.txt, whose settings can be told", "mount the boot partition as /etc/fstab says, and look at config.txt")
+	case f.site.ReadOnly(f.mount.Point):
+		return blockLoader(f.dir+" is mounted read-only", "a boot partition that can be written", "mount -o remount,rw "+f.dir+", and look for disk errors in dmesg")
+	case !f.exists(f.start.Path(f.start.Cmdline)):
+		return blockLoader("no "+f.at(f.start.Path(f.start.Cmdline)), "the kernel's arguments", "mend cmdline in config.txt")
+	}
+	if why := f.elsewhere(); len(why) > 0 {
+		return why
+	}
+	if next := f.nextLoader(); next != "" {
+		return blockLoader("a firmware that starts another boot loader, "+next, "a firmware that starts the kernel", "this version has no way to start stage 2 by it on a Raspberry Pi; nothing was changed")
+	}
+	if name, newer := f.newerKernel(); newer {
+		return blockLoader(name+" was replaced after this system had started", "the kernel that runs", "reboot, so that the installed kernel runs, and try again")
+	}
+	return nil
+}
+
+// elsewhere says why the next boot may read another config.txt than the one that is mounted: then what is armed here would
+// never start.
+func (f *firmware) elsewhere() []schema.Blocked {
+	auto, booted := f.autoboot.Partition, int(f.bootloader("partition"))
+	switch {
+	case f.bootloader("signed_boot")|f.bootloader("signed") != 0, f.says("boot_ramdisk", "1"):
+		return blockLoader("a firmware that starts a signed or packed boot.img", "one that reads config.txt and kernel as files",
+			"this version can't change what is inside boot.img: turn boot_ramdisk off if it is not needed")
+	case auto != 0 && auto != f.number:
+		return blockLoader(fmt.Sprintf("%s, which starts partition %d, while %s is partition %d", f.at("autoboot.txt"), auto, f.dir, f.number),
+			"the mounted boot partition to be the one that is started next", "mount the boot partition that autoboot.txt names at "+f.dir)
+	case booted != 0 && f.number != 0 && booted != f.number:
+		return blockLoader(fmt.Sprintf("a firmware that started partition %d, while %s is partition %d", booted, f.dir, f.number),
+			"the boot partition that was started", "mount it at "+f.dir)
+	case f.untested():
+		return blockLoader(f.at("new/state")+": a kernel that the next boot tries", "the kernel that runs", "reboot, so that it is tried, and try again")
+	case f.bootloader("tryboot") != 0 && !f.ownTrial():
+		return blockLoader("a system that was started on trial (tryboot)", "the one that the next boot starts",
+			"let its updater commit it, or reboot, and try again")
+	}
+	return nil
+}
+
+// untested says whether Ubuntu's piboot-try would take the next boot for a kernel of its own (Ubuntu documentation, "A/B
+// boot on Ubuntu for Raspberry Pi"): what is armed in config.txt would then start with that one.
+func (f *firmware) untested() bool {
+	state, err := f.site.ReadFile(f.at("new/state"))
+	return err == nil && strings.TrimSpace(string(state)) == "unknown"
+}
+
+// nextLoader is the file that the firmware starts in the place of a kernel: U-Boot, which does not hand our initramfs on, or
+// the EFI firmware that comes as a stub.
+func (f *firmware) nextLoader() string {
+	if name := strings.ToLower(f.start.Kernel); strings.Contains(name, "u-boot") || strings.Contains(name, "uboot") {
+		return f.at(f.start.Path(f.start.Kernel))
+	}
+	for _, l := range f.lines {
+		if l.Key == "armstub" && l.Taken != configtxt.No && strings.HasSuffix(strings.ToLower(l.Value), ".fd") {
+			return f.at(l.Value)
 		}
 	}
 	return ""
 }
 
-// firmware is what config.txt makes the firmware do.
-type firmware struct {
-	site  Site
-	dir   string
-	lines []configtxt.Line
-	start configtxt.Start
-}
-
-func (p RaspberryPi) read(s Site) (firmware, error) {
-	f := firmware{site: s, dir: p.dir(s)}
-	if f.dir == "" {
-		return f, fmt.Errorf("found no FAT file system with a config.txt mounted at %s", strings.Join(bootDirs(), " or "))
-	}
-	model, err := s.ReadFile("/proc/device-tree/model")
-	if err != nil {
-		return f, err
-	}
-	cpu, err := s.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return f, err
-	}
-	board := configtxt.BoardOf(string(model), string(cpu))
-	if f.lines, err = configtxt.Read(f.unarmed, board); err != nil {
-		return f, err
-	}
-	if f.start, err = configtxt.Resolve(f.lines); err != nil {
-		return f, err
-	}
-	return f, f.settle()
-}
-
-// unarmed is a file of the firmware's as it is when nothing is armed.
-func (f firmware) unarmed(name string) ([]byte, error) {
-	data, err := f.site.ReadFile(f.at(name))
-	return []byte(disarm.Unmark(disarm.Unfence(string(data)))), err
-}
-
-// settle finds the kernel, and drops a prefix under which there is none, as the firmware does.
-func (f *firmware) settle() error {
-	release, err := Release(f.site)
-	if err != nil {
-		return err
-	}
-	if f.start.Kernel == "" {
-		f.start.Kernel = kernelFile(release, f.site.Machine())
-	}
-	if f.start.Prefix != "" && !f.exists(f.start.Path(f.start.Kernel)) {
-		f.start.Prefix = ""
-	}
-	return nil
-}
-
-// kernelFile is what the firmware starts when config.txt names no kernel: by the end of the release that Raspberry Pi's
-// packages give it, else by the architecture.
-func kernelFile(release, machine string) string {
-	for _, k := range []struct{ end, name string }{
-		{"2712", "kernel_2712.img"}, {"v8", "kernel8.img"}, {"v7l", "kernel7l.img"}, {"v7", "kernel7.img"}, {"v6", "kernel.img"},
-	} {
-		if strings.HasSuffix(strings.TrimSuffix(release, "+"), k.end) {
-			return k.name
-		}
-	}
-	switch machine {
-	case "aarch64":
-		return "kernel8.img"
-	case "armv7l":
-		return "kernel7.img"
-	}
-	return "kernel.img"
-}
-
-// at is the path on the running system of a path on the firmware's partition.
-func (f firmware) at(name string) string { return path.Join(f.dir, name) }
-
-func (f firmware) exists(name string) bool {
-	_, err := f.site.Stat(f.at(name))
-	return err == nil
-}
-
-// initramfs lists the files that the firmware loads for the host, on the running system. It goes on without those that
-// are missing.
-func (f firmware) initramfs() []string {
-	names := f.start.Initramfs
-	if names == nil && f.start.Auto {
-		names = []string{strings.TrimSuffix(strings.Replace(f.start.Kernel, "kernel", "initramfs", 1), ".img")}
-	}
-	var out []string
-	for _, name := range names {
-		if f.exists(f.start.Path(name)) {
-			out = append(out, f.at(f.start.Path(name)))
-		}
-	}
-	return out
-}
-
-// Check implements Backend.
-func (p RaspberryPi) Check(s Site) []schema.Blocked {
-	block := func(got, want, remedy string) []schema.Blocked {
-		return []schema.Blocked{{Check: "boot-loader", Got: got, Want: want, Remedy: remedy}}
-	}
-	f, err := p.read(s)
-	switch {
-	case err != nil:
-		return block(err.Error(), "the firmware's config.txt, whose settings can be told", "mount the boot partition as /etc/fstab says, and look at config.txt")
-	case f.exists("/autoboot.txt"):
-		return block(f.at("autoboot.txt")+", which chooses between boot partitions", "one boot partition", "this version does not migrate A/B systems: remove it, if only one is in use")
-	case f.readOnly():
-		return block(f.dir+" is mounted read-only", "a boot partition that can be written", "mount -o remount,rw "+f.dir+", and look for disk errors in dmesg")
-	case !f.exists(f.start.Path(f.start.Cmdline)):
-		return block("no "+f.at(f.start.Path(f.start.Cmdline)), "the kernel's arguments", "mend cmdline in config.txt")
-	}
-	if name, newer := f.newerKernel(); newer {
-		return block(name+" was replaced after this system had started", "the kernel that runs", "reboot, so that the installed kernel runs, and try again")
-	}
-	return nil
-}
-
-func (f firmware) readOnly() bool {
-	return slices.ContainsFunc(f.site.Mounts, func(m blockdev.Mount) bool { return m.Point == f.dir && m.ReadOnly })
-}
-
-// newerKernel says whether the kernel's file is younger than this boot: then another kernel would start stage 2 than the
-// one whose modules it has.
-func (f firmware) newerKernel() (string, bool) {
-	name := f.at(f.start.Path(f.start.Kernel))
-	info, err := f.site.Stat(name)
-	booted := bootTime(f.site)
-	return name, err == nil && !booted.IsZero() && info.ModTime().After(booted)
-}
-
-// bootTime is btime of proc_stat(5), zero when it can't be read.
-func bootTime(s Site) time.Time {
-	data, err := s.ReadFile("/proc/stat")
-	if err != nil {
-		return time.Time{}
-	}
-	for line := range strings.Lines(string(data)) {
-		var seconds int64
-		if n, err := fmt.Sscanf(line, "btime %d", &seconds); err == nil && n == 1 {
-			return time.Unix(seconds, 0)
-		}
-	}
-	return time.Time{}
+// ownTrial says whether this boot began as a stage 2 that gave up and went on in the old system.
+func (f *firmware) ownTrial() bool {
+	line, err := f.site.ReadFile("/proc/cmdline")
+	return err == nil && slices.Contains(strings.Fields(string(line)), "rdinit="+flashplan.Binary)
 }
 
 // Running implements Backend. The arguments are those of cmdline.txt: the firmware adds its own to them at each boot.
-func (p RaspberryPi) Running(s Site) (Entry, error) {
-	f, err := p.read(s)
+func (RaspberryPi) Running(s Site) (Entry, error) {
+	f, err := s.firmware()
 	if err != nil {
 		return Entry{}, err
 	}
@@ -217,27 +142,22 @@ func (p RaspberryPi) Running(s Site) (Entry, error) {
 }
 
 // Archive implements Backend.
-func (p RaspberryPi) Archive(s Site) string { return path.Join("/", p.dir(s), archiveName) }
+func (RaspberryPi) Archive(s Site) string {
+	if s.pi == nil {
+		return path.Join("/boot", archiveName)
+	}
+	return path.Join("/", s.pi.dir, archiveName)
+}
 
 // Files implements Backend.
-func (p RaspberryPi) Files(s Site, e Entry, original func(string) (disarm.State, error)) ([]File, error) {
-	f, err := p.read(s)
+func (RaspberryPi) Files(s Site, e Entry, original func(string) (disarm.State, error)) ([]File, error) {
+	f, err := s.firmware()
 	if err != nil {
 		return nil, err
 	}
-	config := f.at("config.txt")
-	info, err := s.Stat(config)
+	out, err := f.ours(e)
 	if err != nil {
 		return nil, err
-	}
-	mode := info.Mode().Perm() // FAT has one mode for all, and refuses others
-	archive, err := f.join(e)
-	if err != nil {
-		return nil, err
-	}
-	out := []File{
-		{Path: f.at(archiveName), Data: archive, Mode: mode, Restore: schema.RestoreRemove},
-		{Path: f.at(cmdlineName), Data: []byte(strings.Join(e.Arguments(), " ") + "\n"), Mode: mode, Restore: schema.RestoreRemove},
 	}
 	for _, name := range f.files() {
 		was, err := original(f.at(name))
@@ -249,14 +169,31 @@ func (p RaspberryPi) Files(s Site, e Entry, original func(string) (disarm.State,
 			text = f.block(text)
 		}
 		if name == "config.txt" || text != string(was.Data) {
-			out = append(out, File{Path: f.at(name), Data: []byte(text), Mode: mode, Restore: schema.RestoreFile})
+			out = append(out, File{Path: f.at(name), Data: []byte(text), Mode: out[0].Mode, Restore: schema.RestoreFile})
 		}
 	}
 	return out, nil
 }
 
+// ours are the initramfs and the kernel's arguments.
+func (f *firmware) ours(e Entry) ([]File, error) {
+	info, err := f.site.Stat(f.at("config.txt"))
+	if err != nil {
+		return nil, err
+	}
+	mode := info.Mode().Perm() // FAT has one mode for all, and refuses others
+	archive, err := f.join(e)
+	if err != nil {
+		return nil, err
+	}
+	return []File{
+		{Path: f.at(archiveName), Data: archive, Mode: mode, Restore: schema.RestoreRemove},
+		{Path: f.at(cmdlineName), Data: []byte(strings.Join(e.Arguments(), " ") + "\n"), Mode: mode, Restore: schema.RestoreRemove},
+	}, nil
+}
+
 // files are config.txt and what it includes, config.txt last.
-func (f firmware) files() []string {
+func (f *firmware) files() []string {
 	var out []string
 	for _, l := range f.lines {
 		if l.File != "config.txt" && !slices.Contains(out, l.File) {
@@ -267,7 +204,7 @@ func (f firmware) files() []string {
 }
 
 // block adds ours behind everything else. Only a firmware that knows prefixes knows how to go without them.
-func (f firmware) block(text string) string {
+func (f *firmware) block(text string) string {
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"
 	}
@@ -278,30 +215,13 @@ func (f firmware) block(text string) string {
 	return disarm.Fence(text, configtxt.Block(slash+archiveName, slash+cmdlineName))
 }
 
-// join puts the host's own initramfs in front of ours, where it comes along. Archives begin at a multiple of 4 bytes.
-func (f firmware) join(e Entry) ([]byte, error) {
-	if e.Initrd == "" {
-		return e.Stage2, nil
-	}
-	var out []byte
-	for _, name := range f.initramfs() {
-		data, err := f.site.ReadFile(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, data...)
-		out = append(out, make([]byte, -len(out)&3)...)
-	}
-	return append(out, e.Stage2...), nil
-}
-
 // Armed implements Backend.
-func (RaspberryPi) Armed(r host.Reader) bool {
+func (RaspberryPi) Armed(r host.Reader) bool { return fenced(r, "config.txt") }
+
+// fenced says whether a file of the firmware's has our block.
+func fenced(r host.Reader, name string) bool {
 	for _, dir := range bootDirs() {
-		data, err := r.ReadFile(dir + "/config.txt")
+		data, err := r.ReadFile(path.Join(dir, name))
 		if err == nil && strings.Contains(string(data), disarm.FenceBegin) {
 			return true
 		}

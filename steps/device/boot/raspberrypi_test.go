@@ -11,8 +11,12 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/disarm"
+	"github.com/balena-community/balena-migrate/steps/host"
 	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 )
+
+// card is the directory of the SD card.
+const card = "/sys/devices/platform/emmc2bus/fe340000.mmc/mmc_host/mmc0/mmc0:aaaa/block/mmcblk0"
 
 const piRelease = "6.6.31+rpt-rpi-v8"
 
@@ -27,6 +31,11 @@ func pi(t *testing.T, dir string, files map[string]string) *hosttest.Host {
 		"/proc/self/mountinfo":       "22 1 179:2 / / rw - ext4 /dev/mmcblk0p2 rw\n23 22 179:1 / " + dir + " rw - vfat /dev/mmcblk0p1 rw\n",
 	})
 	h.MachineName = "aarch64"
+	for _, n := range []string{"1", "2"} {
+		h.Put(card+"/mmcblk0p"+n+"/partition", n+"\n")
+		h.Link("/sys/class/block/mmcblk0p"+n, card+"/mmcblk0p"+n)
+		h.Link("/sys/dev/block/179:"+n, card+"/mmcblk0p"+n)
+	}
 	for name, text := range map[string]string{
 		"config.txt": "auto_initramfs=1\n", "cmdline.txt": "console=serial0 root=PARTUUID=1-02 quiet\n", "kernel8.img": "kernel", "initramfs8": "host's",
 	} {
@@ -158,6 +167,38 @@ func wantRearmed(t *testing.T, h *hosttest.Host, e Entry, files []File) {
 		got := disarm.Restored(schema.ArmedFile{Restore: f.Restore, Existed: true, Original: before[f.Path].Data, ArmedSHA256: disarm.Sum(f.Data)}, disarm.State{Data: []byte(changed), Exists: true})
 		if strings.Contains(want, "somebody") && string(got.Data) != want {
 			t.Errorf("%s changed by somebody is put back to %q, want %q", f.Path, got.Data, want)
+		}
+	}
+}
+
+// counting counts how often each file is read.
+type counting struct {
+	host.Reader
+	reads map[string]int
+}
+
+func (c counting) ReadFile(name string) ([]byte, error) {
+	c.reads[name]++
+	return c.Reader.ReadFile(name)
+}
+
+// However many questions are asked, config.txt is read once for a look.
+func TestConfigIsReadOnce(t *testing.T) {
+	r := counting{pi(t, "/boot", map[string]string{"config.txt": "include more.txt\n", "more.txt": "dtparam=audio=on\n"}), map[string]int{}}
+	s, err := At(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, blocked := Find(s, "auto")
+	if backend == nil {
+		t.Fatalf("blocked: %+v", blocked)
+	}
+	if _, err := backend.Running(s); err != nil || backend.Archive(s) != "/boot/balena-migrate.img" {
+		t.Errorf("archive at %s, %v", backend.Archive(s), err)
+	}
+	for _, name := range []string{"/boot/config.txt", "/boot/more.txt", "/proc/cpuinfo"} {
+		if r.reads[name] != 1 {
+			t.Errorf("%s is read %d times", name, r.reads[name])
 		}
 	}
 }

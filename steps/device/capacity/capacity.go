@@ -10,21 +10,26 @@ import (
 )
 
 // Memory reads MemTotal (proc_meminfo(5)), in bytes.
-func Memory(r host.Reader) (int64, error) {
+func Memory(r host.Reader) (int64, error) { return meminfo(r, "MemTotal:") }
+
+// Available reads MemAvailable, in bytes: what can be had without swapping.
+func Available(r host.Reader) (int64, error) { return meminfo(r, "MemAvailable:") }
+
+func meminfo(r host.Reader, name string) (int64, error) {
 	data, err := r.ReadFile("/proc/meminfo")
 	if err != nil {
 		return 0, err
 	}
 	for l := range strings.SplitSeq(string(data), "\n") {
 		f := strings.Fields(l)
-		if len(f) != 3 || f[0] != "MemTotal:" || f[2] != "kB" {
+		if len(f) != 3 || f[0] != name || f[2] != "kB" {
 			continue
 		}
 		if kb, err := strconv.ParseInt(f[1], 10, 43); err == nil && kb > 0 {
 			return kb << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("/proc/meminfo: found no MemTotal in kB")
+	return 0, fmt.Errorf("/proc/meminfo: found no %s in kB", strings.TrimSuffix(name, ":"))
 }
 
 // Processors counts those that stage 2 will have, by the list of /sys/devices/system/cpu/online ("0-3,8"); where there

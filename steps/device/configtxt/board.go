@@ -12,33 +12,47 @@ type Board struct {
 	Models []string
 	// Type is the board's number in its revision code (bits 4 to 11), -1 when it is not known.
 	Type int
+	// Revision is the board's, the last digit of its revision code; -1 with Type.
+	Revision int
 	// Serial is the board's serial number as /proc/cpuinfo has it, in hex.
 	Serial string
+	// Partition is the number of the partition that config.txt is on, 0 when it is not known.
+	Partition int
 }
 
 // The kinds of filters. Filters of one kind replace each other.
 const (
-	kindModel    = "model"
-	kindSerial   = "serial"
-	kindTryboot  = "tryboot"
-	kindNone     = "none"
-	kindFirmware = "firmware" // with the name of the filter behind it: only the firmware can tell
+	kindModel     = "model"
+	kindSerial    = "serial"
+	kindTryboot   = "tryboot"
+	kindPartition = "boot_partition"
+	kindFirmware  = "firmware" // with the name of the filter behind it: only the firmware can tell
 )
 
-// kind is what a filter asks for. [none] is a model that no board is.
+// kind is what a filter asks for. [none] is a model that no board is. Others have a value, or are compared with one:
+// [gpio4=1], [boot_count>3].
 func kind(filter string) string {
-	name, _, _ := strings.Cut(filter, "=")
+	name := filter
+	if i := strings.IndexAny(filter, "=<>&:"); i >= 0 {
+		name = filter[:i]
+	}
 	switch {
-	case filter == "none":
+	case name == "board-type", isModelFilter(filter):
 		return kindModel
 	case filter == "tryboot":
 		return kindTryboot
 	case strings.HasPrefix(filter, "0x"):
 		return kindSerial
-	case name == "board-type", strings.HasPrefix(filter, "pi"), strings.HasPrefix(filter, "cm"):
-		return kindModel
+	case name == kindPartition:
+		return kindPartition
 	}
 	return kindFirmware + " " + name
+}
+
+// isModelFilter says whether a filter is [none] or asks for a model. Those that came after this was written begin like the
+// known ones.
+func isModelFilter(filter string) bool {
+	return filter == "none" || strings.HasPrefix(filter, "pi") || strings.HasPrefix(filter, "cm")
 }
 
 func (b Board) matches(kind, filter string) Answer {
@@ -49,11 +63,22 @@ func (b Board) matches(kind, filter string) Answer {
 		return No // an ordinary boot
 	case kindSerial:
 		return answer(sameNumber(filter, "0x"+b.Serial))
+	case kindPartition:
+		return b.isPartition(filter)
 	}
 	if strings.HasPrefix(filter, "HDMI:") {
 		return Yes // says which port a setting is for; ours are for none
 	}
 	return Unknown
+}
+
+// isPartition is about the partition that config.txt is read from.
+func (b Board) isPartition(filter string) Answer {
+	n, err := strconv.Atoi(strings.TrimPrefix(filter, kindPartition+"="))
+	if err != nil || b.Partition == 0 {
+		return Unknown
+	}
+	return answer(n == b.Partition)
 }
 
 func (b Board) isModel(filter string) Answer {
@@ -64,7 +89,13 @@ func (b Board) isModel(filter string) Answer {
 		}
 		return answer(int(n) == b.Type)
 	}
-	return answer(slices.Contains(b.Models, filter))
+	switch {
+	case slices.Contains(b.Models, filter):
+		return Yes
+	case filter != "none" && len(b.Models) == 0:
+		return Unknown
+	}
+	return No
 }
 
 func answer(yes bool) Answer {
@@ -81,16 +112,17 @@ func sameNumber(a, b string) bool {
 	return errX == nil && errY == nil && x == y
 }
 
-// models lists which model filters a board sees, by the beginning of what the device tree calls it; the first that fits
-// holds.
-func models() []struct {
+// model is a board by the beginning of what the device tree calls it.
+type model struct {
 	prefix  string
 	filters []string
-} {
-	return []struct {
-		prefix  string
-		filters []string
-	}{
+}
+
+// models lists which model filters a board sees (Raspberry Pi documentation, "Model filters"); the first that fits holds.
+// What a Compute Module 0 sees is not told there, so a filter for a board can't be told on it.
+func models() []model {
+	return []model{
+		{"Raspberry Pi Compute Module 0", nil},
 		{"Raspberry Pi 500", []string{"pi5", "pi500"}},
 		{"Raspberry Pi 5 ", []string{"pi5"}},
 		{"Raspberry Pi Compute Module 5", []string{"pi5", "cm5"}},
@@ -110,11 +142,11 @@ func models() []struct {
 	}
 }
 
-// BoardOf tells the board by the device tree's model, and the lines of /proc/cpuinfo.
-func BoardOf(model, cpuinfo string) Board {
-	b := Board{Type: -1}
+// BoardOf tells the board by the device tree's name of the model, and the lines of /proc/cpuinfo.
+func BoardOf(name, cpuinfo string) Board {
+	b := Board{Type: -1, Revision: -1}
 	for _, m := range models() {
-		if strings.HasPrefix(strings.TrimRight(model, "\x00\n")+" ", m.prefix) {
+		if strings.HasPrefix(strings.TrimRight(name, "\x00\n")+" ", m.prefix) {
 			b.Models = m.filters
 			break
 		}
@@ -125,7 +157,7 @@ func BoardOf(model, cpuinfo string) Board {
 		case "Serial":
 			b.Serial = value
 		case "Revision":
-			b.Type = boardType(value)
+			b.Type, b.Revision = boardType(value)
 		}
 	}
 	return b
@@ -134,10 +166,10 @@ func BoardOf(model, cpuinfo string) Board {
 // newStyle marks a revision code that has the board's number in it (Raspberry Pi documentation, "Revision codes").
 const newStyle = 1 << 23
 
-func boardType(revision string) int {
-	n, err := strconv.ParseUint(revision, 16, 32)
+func boardType(code string) (number, revision int) {
+	n, err := strconv.ParseUint(code, 16, 32)
 	if err != nil || n&newStyle == 0 {
-		return -1
+		return -1, -1
 	}
-	return int(n >> 4 & 0xff)
+	return int(n >> 4 & 0xff), int(n & 0xf)
 }

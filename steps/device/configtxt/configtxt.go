@@ -49,10 +49,19 @@ func Read(read func(name string) ([]byte, error), board Board) ([]Line, error) {
 	return r.lines, nil
 }
 
+// Flat is config.txt as one text, with what it includes in the place of the include lines (Raspberry Pi documentation,
+// "include"), as far as the board reads them.
+func Flat(read func(name string) ([]byte, error), board Board) (string, error) {
+	r := reader{read: read, board: board}
+	err := r.file("config.txt", 0)
+	return r.flat.String(), err
+}
+
 type reader struct {
 	read  func(string) ([]byte, error)
 	board Board
 	lines []Line
+	flat  strings.Builder
 	// filters are those in force, by kind.
 	filters map[string]string
 }
@@ -78,19 +87,19 @@ func (r *reader) file(name string, depth int) error {
 func (r *reader) line(name string, number int, raw string, depth int) error {
 	text := raw[:min(len(raw), maxLine)]
 	text = strings.TrimSpace(text)
-	if text == "" || text[0] == '#' {
-		return nil
-	}
-	if text[0] == '[' {
-		r.filter(strings.TrimSuffix(text[1:], "]"))
-		return nil
-	}
 	l := Line{File: name, Number: number, Filter: r.inForce(), Taken: r.taken()}
 	l.Key, l.Value = split(text)
 	if l.Key == "include" && l.Taken != No {
 		return r.file(path.Clean(l.Value), depth+1)
 	}
-	r.lines = append(r.lines, l)
+	r.flat.WriteString(strings.TrimSuffix(raw, "\n") + "\n")
+	switch {
+	case text == "" || text[0] == '#':
+	case text[0] == '[':
+		r.filter(strings.TrimSuffix(text[1:], "]"))
+	default:
+		r.lines = append(r.lines, l)
+	}
 	return nil
 }
 

@@ -57,7 +57,22 @@ func TestResolve(t *testing.T) {
 			want:  Start{Prefix: "six/", Cmdline: "last"},
 		},
 		"upstream": {files: map[string]string{"config.txt": "upstream_kernel=1"}, want: Start{Prefix: "upstream/", Cmdline: "cmdline.txt"}},
-		"monitor":  {files: map[string]string{"config.txt": "\n[EDID=DEL-X]\ncmdline=x"}, err: "config.txt line 3: found cmdline behind the filter [EDID=DEL-X]"},
+		"another partition's": {
+			files: map[string]string{"config.txt": "[boot_partition=2]\ncmdline=a\n[boot_partition=3]\ncmdline=b\n"},
+			board: Board{Models: []string{"pi4"}, Partition: 3}, want: Start{Cmdline: "b"},
+		},
+		"a partition that is not known": {
+			files: map[string]string{"config.txt": "[boot_partition=2]\ncmdline=a\n"}, err: "behind the filter [boot_partition=2]",
+		},
+		"a model on a board that is not known": {
+			files: map[string]string{"config.txt": "[none]\ncmdline=a\n[cm0]\ncmdline=b\n"}, board: BoardOf("Raspberry Pi Compute Module 0", ""),
+			err: "line 4: found cmdline behind the filter [cm0]",
+		},
+		"comparisons of one thing replace each other": {
+			files: map[string]string{"config.txt": "[boot_count>3]\n[boot_count=1]\ncmdline=a\n"}, err: "behind the filter [boot_count=1],",
+		},
+		"pins":    {files: map[string]string{"config.txt": "[gpio4=1]\ninitramfs a\n"}, err: "found initramfs behind the filter [gpio4=1]"},
+		"monitor": {files: map[string]string{"config.txt": "\n[EDID=DEL-X]\ncmdline=x"}, err: "config.txt line 3: found cmdline behind the filter [EDID=DEL-X]"},
 		"monitor without an effect": {
 			files: map[string]string{"config.txt": "[EDID=DEL-X]\nhdmi_group=1\n[HDMI:1]\nhdmi_mode=4"}, want: Start{Cmdline: "cmdline.txt"},
 		},
@@ -68,7 +83,7 @@ func TestResolve(t *testing.T) {
 		"a file missing": {files: map[string]string{"config.txt": "include gone.txt"}, err: "gone.txt"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if c.board.Models == nil {
+			if c.board.Models == nil && c.board.Type == 0 {
 				c.board = pi4()
 			}
 			var got Start
@@ -109,6 +124,8 @@ func TestBoardOf(t *testing.T) {
 		"Raspberry Pi Compute Module 4 Rev 1.1":  "pi4 cm4",
 		"Raspberry Pi Compute Module 4S Rev 1.0": "pi4 cm4s",
 		"Raspberry Pi 5 Model B Rev 1.0":         "pi5",
+		"Raspberry Pi 500 Rev 1.0":               "pi5 pi500",
+		"Raspberry Pi Compute Module 0 Rev 1.0":  "",
 		"Raspberry Pi Compute Module 5 Rev 1.0":  "pi5 cm5",
 		"TI AM335x BeagleBone Black":             "",
 	} {
@@ -143,6 +160,49 @@ func TestArmed(t *testing.T) {
 	}
 }
 
+// Flat starts the same as the files that it is made of.
+func TestFlat(t *testing.T) {
+	read := files(map[string]string{
+		"config.txt": "# mine\r\n[pi3]\ninclude no.txt\n[all]\ninclude more.txt\ncmdline=last", "more.txt": "os_prefix=six/\n[pi4]\ninclude deep.txt", "deep.txt": "kernel=k",
+	})
+	got, err := Flat(read, pi4())
+	want := "# mine\r\n[pi3]\ninclude no.txt\n[all]\nos_prefix=six/\n[pi4]\nkernel=k\ncmdline=last\n"
+	if err != nil || got != want {
+		t.Errorf("%q, %v; want %q", got, err, want)
+	}
+	if _, err := Flat(files(map[string]string{"config.txt": "include gone.txt"}), pi4()); err == nil {
+		t.Error("a missing file is no error")
+	}
+}
+
+func TestReadAutoboot(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		want Autoboot
+		err  string
+	}{
+		"empty":        {},
+		"Ubuntu 25.10": {text: "[all]\ntryboot_a_b=1\n", want: Autoboot{TrybootAB: true}},
+		"A/B":          {text: "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n", want: Autoboot{Partition: 2, TrybootAB: true}},
+		"NOOBS":        {text: "boot_partition=6\r\n", want: Autoboot{Partition: 6}},
+		"none":         {text: "# x\n[none]\nboot_partition=7\n", want: Autoboot{}},
+		"a model":      {text: "[pi4]\nboot_partition=2\n", err: "behind the filter [pi4]"},
+		"no number":    {text: "boot_partition=two\n", err: "boot_partition=two"},
+		"long":         {text: strings.Repeat("#\n", 300), err: "600 bytes"},
+	} {
+		got, err := ReadAutoboot(c.text)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: %v, want an error with %q", name, err, c.err)
+			}
+			continue
+		}
+		if err != nil || got != c.want {
+			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
+		}
+	}
+}
+
 func TestPath(t *testing.T) {
 	s := Start{Prefix: "six/"}
 	if a, b := s.Path("cmdline.txt"), s.Path("/cmdline.txt"); a != "/six/cmdline.txt" || b != "/cmdline.txt" {
@@ -157,9 +217,15 @@ func FuzzRead(f *testing.F) {
 		if disarm.Unmark(Silence(text)) != text && !strings.Contains(text, disarm.Mark) {
 			t.Error("silencing is not undone")
 		}
+		_, _ = ReadAutoboot(text)
 		lines, err := Read(files(map[string]string{"config.txt": text}), pi4())
 		if err != nil {
 			return
+		}
+		flat, err := Flat(files(map[string]string{"config.txt": text}), pi4())
+		again, err2 := Read(files(map[string]string{"config.txt": flat}), pi4())
+		if err != nil || err2 != nil || !reflect.DeepEqual(again, lines) {
+			t.Errorf("flat %q is read as %+v, want %+v", flat, again, lines)
 		}
 		start, err := Resolve(lines)
 		if err == nil && !strings.HasPrefix(start.Path(start.Cmdline), "/") {

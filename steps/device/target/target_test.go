@@ -83,3 +83,82 @@ func TestRefOutside(t *testing.T) {
 		}
 	}
 }
+
+// layered is Debian with its root on a volume over the partitions of some disks.
+func layered(t *testing.T, disks ...string) (*hosttest.Host, boot.Site) {
+	t.Helper()
+	h := hosttest.Debian(t)
+	for _, d := range disks {
+		if d == "vdb" {
+			h.Put("/sys/devices/pci1/block/vdb/size", "1\n")
+			h.Link("/sys/block/vdb", "/sys/devices/pci1/block/vdb")
+			h.Link("/sys/class/block/vdb", "/sys/devices/pci1/block/vdb")
+		}
+		h.Link("/sys/devices/virtual/block/md0/slaves/"+d, "/sys/class/block/"+d)
+	}
+	h.Put("/sys/devices/virtual/block/md0/size", "1\n")
+	h.Link("/sys/class/block/md0", "/sys/devices/virtual/block/md0")
+	h.Link("/sys/dev/block/9:0", "/sys/devices/virtual/block/md0")
+	h.Put("/dev/md0", string(hosttest.Superblock(t, "99999999-2222-4333-8444-555555555555", "")))
+	h.Put("/proc/self/mountinfo", "22 1 9:0 / / rw - ext4 /dev/md0 rw\n23 22 254:1 / /boot rw - ext2 /dev/vda1 rw\n")
+	s, err := boot.At(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, s
+}
+
+// D2: below the layers there is one disk, or one that is named.
+func TestDiskBelowLayers(t *testing.T) {
+	for _, c := range []struct {
+		disks  []string
+		wanted string
+		refuse string // none: it is vda
+		left   string
+	}{
+		{disks: []string{"vda1"}},
+		{disks: []string{"vda1"}, wanted: "/dev/vda"},
+		{disks: []string{"vda1"}, wanted: "/dev/vdb", refuse: "expected the same disk"},
+		{disks: []string{"vda1", "vdb"}, refuse: "the system lies on /dev/vda and /dev/vdb: expected one disk, or one of them named"},
+		{disks: []string{"vda1", "vdb"}, wanted: "/dev/vda", left: "vdb"},
+		{disks: []string{"vda1", "vdb"}, wanted: "/dev/vdc", refuse: "expected one of them"},
+		{refuse: "a software RAID"},
+		{wanted: "/dev/vda"}, // as for zfs: nobody else can tell
+		{wanted: "/dev/vda1", refuse: "expected one of /dev/vda"},
+	} {
+		_, s := layered(t, c.disks...)
+		disk, root, err := Disk(s, c.wanted)
+		if c.refuse != "" {
+			if err == nil || !strings.Contains(err.Error(), c.refuse) {
+				t.Errorf("%+v: %v", c, err)
+			}
+			continue
+		}
+		if err != nil || disk.Name != "vda" || root.Device != "md0" || strings.Join(Left(s, "vda"), " ") != c.left {
+			t.Errorf("%+v: disk %+v, root %+v, %v, left %q", c, disk, root, err, Left(s, "vda"))
+		}
+	}
+}
+
+// The word of stage 2 goes into the work dir where that can be mounted, else to where the kernel or the firmware's files are.
+func TestFindWord(t *testing.T) {
+	const work = "/var/lib/balena-migrate"
+	h, s := layered(t, "vda1")
+	w, found := FindWord(s, h, work)
+	if !found || w.Dir != "/boot/balena-migrate" || !w.OnDevice || w.FS.UUID != hosttest.RootUUID || w.FS.Type != "ext4" || w.Inside != "/balena-migrate" {
+		t.Errorf("on /boot: %+v %v", w, found)
+	}
+	for mount, want := range map[string]string{
+		"": "", "24 22 254:1 / /boot rw - zfs /dev/vda1 rw\n": "", "24 22 254:1 / /boot/efi rw - vfat /dev/vda1 rw\n": "/boot/efi/balena-migrate",
+		"24 22 254:1 / /var rw - xfs /dev/vda1 rw\n": work,
+	} {
+		h.Put("/proc/self/mountinfo", "22 1 9:0 / / rw - ext4 /dev/md0 rw\n"+mount)
+		s, err := boot.At(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w, found := FindWord(s, h, work); w.Dir != want || found != (want != "") || w.OnDevice != strings.HasPrefix(want, "/boot") {
+			t.Errorf("%q: %+v %v, want %q", mount, w, found, want)
+		}
+	}
+}

@@ -1,13 +1,19 @@
 package hosttest
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/balena-community/balena-migrate/steps/host"
 )
 
 // Device is a fake machine of testdata/roots that is described by one file: what its /proc, /sys and /etc say, and in
@@ -19,7 +25,11 @@ import (
 //	disk     DIR MBR|GPT ID MAJOR    the disk's directory in /sys, its table and its major number
 //	attr     NAME VALUE              an attribute of the disk
 //	driver   NODE DRIVER MODULE      what drives a node on the way to the disk; "-" for what is built in
-//	part     N TYPE UUID MOUNT       a partition of 64 MiB; "-" for what is not mounted
+//	part     N TYPE UUID MOUNT LABEL a partition of 64 MiB; "-" for what is not mounted; the label may be missing; a btrfs with its subvolume @rootfs
+//	init     systemd                 what runs as process 1
+//	cell     PATH NUMBER             a number of the device tree, of 32 bits
+//	volume   NAME TYPE UUID MOUNT N  a device-mapper volume on partition N
+//	kexec    FILE                    the running kernel, which can load one for kexec, under systemd
 //	blocked  CHECK…                  the checks of precheck that block, none where a migration can begin
 //	config   SLUG                    the device type of the fleet's config.json
 //	builtin  MODULE…                 modules that the kernel has built in
@@ -85,12 +95,19 @@ type layout struct {
 	id      string
 	major   string
 	parts   []part
+	volumes []volume
 	modules []string
 	builtin []string
 }
 
 type part struct {
-	number, fstype, uuid, mount string
+	number, fstype, uuid, mount, label string
+}
+
+// volume lies on the partition of its number.
+type volume struct {
+	part
+	name string
 }
 
 func (l *layout) line(key string, f []string) {
@@ -112,8 +129,24 @@ func (l *layout) line(key string, f []string) {
 		d.Put(l.disk+"/"+f[0], strings.Join(f[1:], " ")+"\n")
 	case "driver":
 		l.driver(f[0], f[1], f[2])
+	case "volume":
+		l.volumes = append(l.volumes, volume{part{number: f[4], fstype: f[1], uuid: f[2], mount: f[3]}, f[0]})
+	case "kexec":
+		d.Put(f[0], strings.Repeat("\x00", 0x202)+"HdrS")
+		d.Put(host.KexecLoaded, "0\n")
+		d.Put("/run/systemd/system/x.conf", "")
 	case "part":
-		l.parts = append(l.parts, part{f[0], f[1], f[2], f[3]})
+		l.parts = append(l.parts, part{f[0], f[1], f[2], f[3], strings.Join(f[4:], " ")})
+	case "init":
+		if err := os.MkdirAll(filepath.Join(d.Root(), "run", f[0], "system"), 0o755); err != nil {
+			d.t.Fatal(err)
+		}
+	case "cell":
+		n, err := strconv.ParseUint(f[1], 0, 32)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		d.Put("/sys/firmware/devicetree/base/"+f[0], string(binary.BigEndian.AppendUint32(nil, uint32(n))))
 	case "blocked":
 		d.Blocked = f
 	case "config":
@@ -173,6 +206,9 @@ func (l *layout) finish() {
 		entries = append(entries, tableEntry{number: atoi(d.t, p.number), start: start, size: size, fat: p.fstype == "vfat"})
 		l.partition(&mounts, p, contents, start, size)
 	}
+	for i, v := range l.volumes {
+		l.volume(&mounts, v, i)
+	}
 	for off, b := range partitionTable(d.t, l.table, l.id, deviceSize, entries) {
 		contents[off] = b
 	}
@@ -182,36 +218,87 @@ func (l *layout) finish() {
 
 // partition makes one partition in /sys and /dev, and its mount.
 func (l *layout) partition(mounts *strings.Builder, p part, disk map[int64][]byte, start, size int64) {
-	d, name := l.d, path.Base(l.disk)
-	if c := name[len(name)-1]; c >= '0' && c <= '9' { // mmcblk0p1, nvme0n1p1
-		name += "p"
-	}
-	name += p.number
+	d, name := l.d, l.name(p)
 	dir := l.disk + "/" + name
 	d.Put(dir+"/partition", p.number+"\n")
 	d.Put(dir+"/start", fmt.Sprintln(start/512))
 	d.Put(dir+"/size", fmt.Sprintln(size/512))
 	d.Link("/sys/class/block/"+name, dir)
 	d.Link("/sys/dev/block/"+l.major+":"+p.number, dir)
-	var super []byte
-	switch p.fstype {
-	case "vfat":
-		super = fatSector(p.uuid)
-	default:
-		super = Superblock(d.t, p.uuid, "")
-	}
+	super := superblock(d.t, p)
 	disk[start] = super
 	d.sparse("/dev/"+name, size, map[int64][]byte{0: super})
-	if p.mount != "-" {
+	switch {
+	case p.mount == "-":
+	case p.fstype == "btrfs": // has a number of its own
+		fmt.Fprintf(mounts, "%d 1 0:24 /@rootfs %s rw,relatime shared:1 - btrfs /dev/%s rw,subvol=/@rootfs\n", 20+mounts.Len(), p.mount, name)
+		d.Link("/sys/fs/btrfs/"+p.uuid+"/devices/"+name, dir)
+		d.Put("/sys/fs/btrfs/features/x", "1\n")
+	default:
 		fmt.Fprintf(mounts, "%d 1 %s:%s / %s rw,relatime shared:1 - %s /dev/%s rw\n", 20+mounts.Len(), l.major, p.number, p.mount, p.fstype, name)
 	}
+}
+
+// name is the kernel's of a partition.
+func (l *layout) name(p part) string {
+	name := path.Base(l.disk)
+	if c := name[len(name)-1]; c >= '0' && c <= '9' { // mmcblk0p1, nvme0n1p1
+		name += "p"
+	}
+	return name + p.number
+}
+
+// volume makes a device-mapper volume and its mount.
+func (l *layout) volume(mounts *strings.Builder, v volume, minor int) {
+	d, dir, number := l.d, "/sys/devices/virtual/block/"+v.name, fmt.Sprintf("253:%d", minor)
+	d.Put(dir+"/size", fmt.Sprintln(int64(62)<<20/512))
+	d.Put(dir+"/dm/name", "vg-"+v.name+"\n")
+	d.Link(dir+"/slaves/"+l.name(v.part), l.disk+"/"+l.name(v.part))
+	for _, at := range []string{"/sys/block/", "/sys/class/block/"} {
+		d.Link(at+v.name, dir)
+	}
+	d.Link("/sys/dev/block/"+number, dir)
+	d.sparse("/dev/"+v.name, 62<<20, map[int64][]byte{0: superblock(d.t, v.part)})
+	if v.mount != "-" {
+		fmt.Fprintf(mounts, "%d 1 %s / %s rw,relatime shared:1 - %s /dev/mapper/vg-%s rw\n", 20+mounts.Len(), number, v.mount, v.fstype, v.name)
+	}
+}
+
+// superblock is as much of a file system's beginning as it is known by.
+func superblock(t testing.TB, p part) []byte {
+	t.Helper()
+	id := func(b []byte, at int) {
+		if _, err := hex.Decode(b[at:], []byte(strings.ReplaceAll(p.uuid, "-", ""))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	switch p.fstype {
+	case "vfat":
+		return fatSector(p.uuid, p.label)
+	case "btrfs":
+		b := make([]byte, 0x11000)
+		copy(b[0x10040:], "_BHRfS_M")
+		id(b, 0x10020)
+		return b
+	case "xfs":
+		b := make([]byte, 512)
+		copy(b, "XFSB")
+		id(b, 32)
+		return b
+	case "LVM2_member":
+		b := make([]byte, 1024)
+		copy(b[512:], "LABELONE")
+		copy(b[536:], "LVM2 001")
+		return b
+	}
+	return Superblock(t, p.uuid, "")
 }
 
 // kernelModules is what depmod(8) writes, as far as anybody asks.
 func (l *layout) kernelModules() {
 	dir := "/lib/modules/" + l.d.Release
 	var dep, builtin strings.Builder
-	for _, m := range append(l.modules, "ext4", "vfat", "efivarfs") {
+	for _, m := range append(l.modules, "ext4", "xfs", "btrfs", "vfat", "efivarfs") {
 		if strings.Contains(" "+strings.Join(l.builtin, " ")+" ", " "+m+" ") {
 			fmt.Fprintf(&builtin, "kernel/x/%s.ko\n", m)
 			continue

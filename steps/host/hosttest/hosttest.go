@@ -39,6 +39,8 @@ type Host struct {
 	Placed map[string][]host.Extent
 	// WriteKBs is how fast the disk is measured to write, in kB/s; 0 fails the test.
 	WriteKBs int64
+	// Kexecs are the kernels that were loaded for kexec.
+	Kexecs []host.Kexec
 	// Clock is the time.
 	Clock time.Time
 }
@@ -156,4 +158,22 @@ func (h *Host) Spawn(cmd host.Cmd) (int, error) {
 	pid := 1_000_000 + len(h.Spawned)
 	h.Living = append(h.Living, pid)
 	return pid, nil
+}
+
+// KexecLoad implements host.Host, and shows it in /sys as the kernel does. What is to be loaded must be there.
+func (h *Host) KexecLoad(k host.Kexec) error {
+	for _, name := range []string{k.Kernel, k.Initramfs} {
+		if _, err := h.Stat(name); err != nil {
+			return err
+		}
+	}
+	h.Kexecs = append(h.Kexecs, k)
+	h.Put(host.KexecLoaded, "1\n")
+	return nil
+}
+
+// KexecUnload implements host.Host.
+func (h *Host) KexecUnload() error {
+	h.Put(host.KexecLoaded, "0\n")
+	return nil
 }

@@ -3,6 +3,7 @@ package hosttest
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"hash/crc32"
 	"strconv"
 	"strings"
@@ -31,18 +32,58 @@ func partitionTable(t testing.TB, kind, id string, size int64, entries []tableEn
 	if kind == "GPT" {
 		return gptTable(t, id, size, entries)
 	}
-	b := make([]byte, 512)
+	b := bootRecord()
 	binary.LittleEndian.PutUint32(b[440:], uint32(hexNumber(t, id)))
+	out := map[int64][]byte{0: b}
+	var logical []tableEntry
 	for _, e := range entries {
-		p := b[446+16*(e.number-1):]
-		if p[4] = 0x83; e.fat {
-			p[4] = 0x0c
+		if e.number > 4 {
+			logical = append(logical, e)
+			continue
 		}
-		binary.LittleEndian.PutUint32(p[8:], uint32(e.start/512))
-		binary.LittleEndian.PutUint32(p[12:], uint32(e.size/512))
+		e.put(b[446+16*(e.number-1):], 0)
 	}
+	if len(logical) > 0 {
+		extended(b, out, logical, size)
+	}
+	return out
+}
+
+func bootRecord() []byte {
+	b := make([]byte, 512)
 	b[510], b[511] = 0x55, 0xaa
-	return map[int64][]byte{0: b}
+	return b
+}
+
+// put writes an entry of a boot record whose sectors count from an offset.
+func (e tableEntry) put(p []byte, from int64) {
+	if p[4] = 0x83; e.fat {
+		p[4] = 0x0c
+	}
+	binary.LittleEndian.PutUint32(p[8:], uint32((e.start-from)/512))
+	binary.LittleEndian.PutUint32(p[12:], uint32(e.size/512))
+}
+
+// extended puts logical partitions behind an extended one, number 2. Each has a boot record of its own in the MiB before it,
+// which also leads to the next one.
+func extended(mbr []byte, disk map[int64][]byte, logical []tableEntry, size int64) {
+	const ahead = 1 << 20
+	first := logical[0].start - ahead
+	p := mbr[446+16:]
+	p[4] = 0x0f
+	binary.LittleEndian.PutUint32(p[8:], uint32(first/512))
+	binary.LittleEndian.PutUint32(p[12:], uint32((size-first)/512))
+	for i, e := range logical {
+		b := bootRecord()
+		e.put(b[446:], e.start-ahead)
+		if i+1 < len(logical) {
+			p := b[446+16:]
+			p[4] = 0x05
+			binary.LittleEndian.PutUint32(p[8:], uint32((logical[i+1].start-ahead-first)/512))
+			binary.LittleEndian.PutUint32(p[12:], uint32((logical[i+1].size+ahead)/512))
+		}
+		disk[e.start-ahead] = b
+	}
 }
 
 func hexNumber(t testing.TB, s string) uint64 {
@@ -107,7 +148,7 @@ func guid(t testing.TB, text string) []byte {
 }
 
 // fatSector is the first sector of a FAT32 file system with a volume id such as "50C8-AEAE".
-func fatSector(id string) []byte {
+func fatSector(id, label string) []byte {
 	b := make([]byte, 512)
 	copy(b, "\xeb\x58\x90mkfs.fat")
 	binary.LittleEndian.PutUint16(b[11:], 512)
@@ -119,6 +160,9 @@ func fatSector(id string) []byte {
 	n, _ := strconv.ParseUint(strings.ReplaceAll(id, "-", ""), 16, 32)
 	binary.LittleEndian.PutUint32(b[67:], uint32(n))
 	copy(b[71:], "NO NAME    FAT32   ")
+	if label != "" {
+		copy(b[71:], fmt.Sprintf("%-11s", label))
+	}
 	b[510], b[511] = 0x55, 0xaa
 	return b
 }

@@ -3,10 +3,12 @@
 # root, when all is there. Go is not among it: the project itself needs it first.
 set -euo pipefail
 packages=(
-	mmdebstrap debian-archive-keyring          # guest-tree.sh
+	mmdebstrap debian-archive-keyring arch-test # guest-tree.sh, and whether 32 bits run here
 	qemu-system-x86 qemu-system-arm qemu-utils device-tree-compiler openssh-client # the machines
 	fdisk e2fsprogs dosfstools mtools mount    # partition tables, ext4, FAT, loop devices
+	lvm2 btrfs-progs xfsprogs                  # layered-disk.sh
 	ovmf grub-common grub-efi-amd64-bin        # machines with EFI, and their boot loader
+	u-boot-qemu u-boot-tools                   # boards with U-Boot
 	util-linux kmod cpio gzip xz-utils openssl # mount namespaces, modules, initramfs, payload
 )
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # pi-disk.sh TREE OUT: the card of a Raspberry Pi out of a tree of pi-tree.sh: MBR, p1 FAT32 bootfs with config.txt,
-# cmdline.txt, kernel and initramfs, p2 ext4 rootfs; 2 GiB, sparse, raw. Root logs in with the lab's ssh key.
+# cmdline.txt, kernel and initramfs, p2 ext4 rootfs; 2 GiB, sparse, raw. Root logs in with the lab's ssh key. Its init is
+# systemd where the tree has it, else busybox.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 # shellcheck source=cache.sh
@@ -59,6 +60,18 @@ root_files() {
 	echo kept >"$root/srv/app/note"
 }
 
+# systemd ROOT: makes systemd the init. Without udev no device is waited for, so the boot partition is mounted by rcS.
+systemd() {
+	local root=$1
+	cp -r --no-preserve=mode,ownership "$here/pi/systemd/." "$root/etc/systemd/system/"
+	ln -sf lab.target "$root/etc/systemd/system/default.target"
+	ln -sf /lib/systemd/systemd "$root/sbin/init"
+	ln -sf /bin/systemctl "$root/sbin/reboot"
+	ln -sf /bin/systemctl "$root/sbin/poweroff"
+	sed -i '/boot.firmware/s/defaults/noauto/' "$root/etc/fstab"
+	echo 1ab00000000040008000000000000001 >"$root/etc/machine-id"
+}
+
 # put IMAGE MIB FILE: copies a file system to its place in the image.
 put() { dd if="$3" of="$1" bs=1M seek="$2" conv=notrunc,sparse status=none; }
 
@@ -75,6 +88,7 @@ build() {
 	rm -f "$root"/boot/*"$release"
 	initramfs "$root" "$release" "$boot/$initrd"
 	root_files "$root"
+	[ ! -e "$root/lib/systemd/systemd" ] || systemd "$root"
 	truncate -s "${boot_mib}M" "$boot.fat"
 	mkfs.vfat --invariant -F 32 -n BOOTFS "$boot.fat" >/dev/null
 	mcopy -i "$boot.fat" "$boot"/* ::/
