@@ -45,7 +45,8 @@ fuzz:
 
 ansible: dist
 	cd ansible && ANSIBLE_COLLECTIONS_PATHS=collections ansible-lint --offline --profile production
-	$(GO) test -count=1 -timeout 20m ./testdata/ansible
+	testdata/ansible/sanity.sh
+	$(GO) test -count=1 -timeout 40m ./testdata/ansible
 	$(GO) test -count=1 -timeout 20m -run 'TestNothing|TestFleet' ./testdata/scale
 
 # A thousand devices, and what one costs the controller beside ssh, raw and command. It wants a quiet machine.

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 packages=(
-	ansible-core ansible-lint           # the playbook and its lint
+	ansible-core ansible-lint python3-voluptuous # the playbook, its lint, validate-modules
 	openssh-server sudo mmdebstrap      # the target without Python
 	chromium chromium-driver fonts-dejavu-core # the report's page, as a person uses it
 	shellcheck jq file make git ca-certificates gcc libc6-dev # lint, pipes, the race detector

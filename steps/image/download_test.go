@@ -438,3 +438,47 @@ func TestPause(t *testing.T) {
 		}
 	}
 }
+
+// An image that was prepared elsewhere is taken as it is, and only with the index that belongs to it.
+func TestDownloadOfPrepared(t *testing.T) {
+	raw := balenaDisk().build(t)
+	elsewhere := newBench(t, raw)
+	if _, err := elsewhere.run.Converge(t.Context(), Step{}, elsewhere.in); err != nil {
+		t.Fatal(err)
+	}
+	read := func(b *bench, name string) []byte {
+		t.Helper()
+		data, err := b.ReadFile(workDir + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	file, index := read(elsewhere, imageName), read(elsewhere, indexName)
+	s := newServer(t, file)
+	b := byURL(t, s)
+	b.Put("/in/index.json", string(index))
+	b.in.Config.Image.Index = "/in/index.json"
+	steptest.Laws(t, Step{}, b.run, b.in)
+	b.arrived(t, raw)
+	if !bytes.Equal(read(b, imageName), file) || !bytes.Equal(read(b, indexName), index) {
+		t.Error("the image or its index was made anew")
+	}
+	other := byURL(t, newServer(t, pack(t, raw))) // the same image, packed by another
+	other.Put("/in/index.json", string(index))
+	other.in.Config.Image.Index = "/in/index.json"
+	if res, err := other.run.Converge(t.Context(), Step{}, other.in); err == nil || !strings.Contains(err.Error(), "do not belong together") {
+		t.Errorf("%+v, %v; want a refusal", res, err)
+	}
+	// Index and sizes fit, one byte does not.
+	file[len(file)/2] ^= 1
+	bad := byURL(t, newServer(t, file))
+	bad.Put("/in/index.json", string(index))
+	bad.in.Config.Image.Index = "/in/index.json"
+	if res, err := bad.run.Converge(t.Context(), Step{}, bad.in); err == nil {
+		t.Errorf("%+v: damage was taken for an image", res)
+	}
+	if _, err := bad.Stat(workDir + "/" + imageName); err == nil {
+		t.Error("a damaged image has the final name")
+	}
+}

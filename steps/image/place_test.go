@@ -81,3 +81,26 @@ func TestOperatorsFileIsNotMoved(t *testing.T) {
 		}
 	}
 }
+
+// A file that the playbook put there for this migration is moved like one that was made there.
+func TestManagedFileIsMoved(t *testing.T) {
+	h, in := onExt4(t, 96)
+	in.Config.Image.Path, in.Config.Image.Managed = "/var/lib/balena-migrate/image.gz", true
+	elsewhere := hosttest.New(t, map[string]string{"/in/balena.img": string(hosttest.Image(t))})
+	made := schema.NewMigration()
+	made.Config.Image.Path = "/in/balena.img"
+	if _, err := steptest.RunOn(elsewhere).Converge(t.Context(), image.Step{}, made); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"image.gz", "image.index.json"} {
+		data, err := elsewhere.ReadFile("/var/lib/balena-migrate/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Put("/var/lib/balena-migrate/"+name, string(data))
+	}
+	res := steptest.Laws(t, image.Step{}, steptest.RunOn(h), in)
+	if p := res.Facts.Image.Placement; p == nil || p.Held >= 256<<10 {
+		t.Errorf("placement %+v, want all beyond what is flashed", p)
+	}
+}

@@ -148,12 +148,12 @@ func (d *Device) strike(system *machine, number string) {
 	d.cut()
 }
 
-// spoil flips a bit of the image that the operator's files brought, before the step that reads it.
+// spoil flips a bit of the image that the playbook brought, before the step that reads it.
 func (d *Device) spoil(step string) {
 	if d.Fault != DamagedImage || step != "prepare-image" {
 		return
 	}
-	images, err := filepath.Glob(filepath.Join(d.Root, workDir, "input", "*.gz"))
+	images, err := filepath.Glob(filepath.Join(d.Root, workDir, "image.gz"))
 	for _, image := range images {
 		var data []byte
 		if data, err = os.ReadFile(image); err == nil && len(data) > 0 {

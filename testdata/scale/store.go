@@ -13,7 +13,7 @@ import (
 )
 
 // store is what makes a thousand devices fit into memory: large files of the same content are one file. Steps write files
-// anew and never in place, so that no device can change another's.
+// anew and never in place, so that no device can change another's; a copy that is on its way (.part) is, so it is not shared.
 type store struct {
 	dir string
 	mu  sync.Mutex
@@ -29,7 +29,7 @@ func (s *store) share(dir string) {
 			return nil // it may go away meanwhile
 		}
 		info, err := e.Info()
-		if err == nil && info.Size() >= large && info.Sys().(*syscall.Stat_t).Nlink == 1 && name[len(name)-1] != '~' {
+		if err == nil && info.Size() >= large && info.Sys().(*syscall.Stat_t).Nlink == 1 && name[len(name)-1] != '~' && filepath.Ext(name) != ".part" {
 			if err := s.link(name, info); err != nil && !os.IsNotExist(err) {
 				fmt.Fprintln(os.Stderr, "store:", err)
 			}
