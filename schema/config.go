@@ -23,6 +23,9 @@ type ImageConfig struct {
 	Version    string `json:"version"`
 	SHA256     string `json:"sha256"`
 	DeviceType string `json:"device_type"`
+	// Index is the index of a prepared image at URL. Managed says that Path was put there for this migration.
+	Index   string `json:"index,omitempty"`
+	Managed bool   `json:"managed,omitempty"`
 }
 
 // BalenaConfig names the device's config.json and what must be reachable (S15, S33, P20).
@@ -121,7 +124,7 @@ func DefaultConfig() Config {
 // ResolvePaths makes every file the configuration names absolute, relative ones being meant from base.
 func (c *Config) ResolvePaths(base string) {
 	paths := []*string{
-		&c.Image.Path, &c.Balena.ConfigJSON, &c.Balena.TokenFile, &c.Network.SSIDFile, &c.Backup.Script, &c.Backup.Definition,
+		&c.Image.Path, &c.Image.Index, &c.Balena.ConfigJSON, &c.Balena.TokenFile, &c.Network.SSIDFile, &c.Backup.Script, &c.Backup.Definition,
 		&c.Boot.Grub.Cfg, &c.Boot.Grub.BootImg, &c.Boot.Grub.CoreImg,
 	}
 	for i := range c.Network.Files {

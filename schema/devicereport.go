@@ -80,6 +80,8 @@ type Attempt struct {
 	Reason    string       `json:"reason"`
 	Steps     []StepReport `json:"steps"`
 	Outcome   *Outcome     `json:"outcome,omitempty"`
+	// LeftBoot is the boot that the device was told to leave by its reboot into the migration.
+	LeftBoot string `json:"left_boot,omitempty"`
 }
 
 // The states of a step in a report, beside Converged, BlockedBy and Failed.

@@ -25,6 +25,7 @@ const (
 	exitUsage       = 2
 	exitBlocked     = 3
 	exitInterrupted = 4
+	exitUnderWay    = 5
 )
 
 // terminal is the process's standard files.

@@ -97,10 +97,17 @@ type stepCmd struct {
 	Name string `arg:"" help:"One of: ${steps}." enum:"${steps}"`
 	common
 	converging
+	detaching
 }
 
 // Run implements the command.
 func (c stepCmd) Run(ctx context.Context, t terminal) error {
+	switch {
+	case c.Worker:
+		return c.work(ctx, t)
+	case c.Detach > 0:
+		return c.detached(ctx, t)
+	}
 	s, err := c.open(t, c.converging)
 	if err != nil {
 		return err

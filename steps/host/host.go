@@ -76,6 +76,8 @@ type Host interface {
 	// MkdirAll makes a directory and its missing parents.
 	MkdirAll(name string, mode fs.FileMode) error
 	Remove(name string) error
+	// Rename gives a file of a directory another name there, durably; the file that had it is gone.
+	Rename(from, to string) error
 	// Run runs a command to its end; Spawn starts one that outlives this process.
 	Run(ctx context.Context, cmd Cmd) error
 	Spawn(cmd Cmd) (pid int, err error)

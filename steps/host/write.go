@@ -146,6 +146,32 @@ func (r *Rooted) Remove(name string) error {
 	return syncDir(filepath.Dir(p))
 }
 
+// Rename implements Host. What the file holds is made durable first, as rename(2) promises nothing of it.
+func (r *Rooted) Rename(from, to string) error {
+	source, err := r.findLink(from)
+	if err != nil {
+		return err
+	}
+	target, err := r.find(to)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(source)
+	if err != nil {
+		return named(err, from)
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return named(err, from)
+	}
+	killPoint()
+	if err := os.Rename(source, target); err != nil {
+		return named(err, from)
+	}
+	killPoint()
+	return syncDir(filepath.Dir(target))
+}
+
 // syncDir makes a name durable: fsync(2), "an explicit fsync() on a file descriptor for the directory is also needed".
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

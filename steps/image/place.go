@@ -52,7 +52,7 @@ type move struct {
 
 // owned says whether image.gz is this step's own file: the operator's, or one behind a link, stays where it was put.
 func (m move) owned(r host.Reader) bool {
-	if m.inPlace(r) {
+	if m.inPlace(r) && !m.want.Managed {
 		return false
 	}
 	info, err := r.Lstat(m.image)

@@ -74,6 +74,7 @@ func (p prepare) apply(ctx context.Context, t steps.Target) error {
 	if m.flasher {
 		err = m.unwrap(ctx)
 	} else if s, ok := m.src.(prepared); ok {
+		m.adopted = true
 		err = m.adopt(s.reader.Index())
 	}
 	if err != nil {
@@ -94,12 +95,16 @@ type making struct {
 	src      source
 	file     schema.FileStamp // of the operator's file
 	outside  outside          // of the flasher image, if it is one
+	adopted  bool             // src is prepared, and this is what is wanted
 }
 
 // make writes image and index, and gives them their names once all is known to be good.
 func (m *making) make(ctx context.Context) (*schema.ImageFacts, error) {
 	if m.inPlace {
-		return m.verify(ctx)
+		return m.verify(ctx, m.image)
+	}
+	if index, ok := m.ready(); ok {
+		return m.take(ctx, index)
 	}
 	out, err := m.h.Create(m.image, fileMode)
 	if err != nil {
@@ -133,13 +138,37 @@ func (m *making) make(ctx context.Context) (*schema.ImageFacts, error) {
 	return facts, m.h.WriteFile(m.index, text, fileMode)
 }
 
-// verify reads an image that lies where it should.
-func (m *making) verify(ctx context.Context) (*schema.ImageFacts, error) {
+// ready says whether the file was downloaded in the form that it is wanted in.
+func (m *making) ready() (*schema.ImageIndex, bool) {
+	if !m.adopted || m.origin == "" {
+		return nil, false
+	}
+	return m.src.(prepared).reader.Index(), true
+}
+
+// take gives a prepared image that was downloaded its name: no copy is made of it.
+func (m *making) take(ctx context.Context, index *schema.ImageIndex) (*schema.ImageFacts, error) {
+	facts, err := m.verify(ctx, m.source)
+	if err != nil {
+		return nil, err
+	}
+	text, err := schema.Encode(index)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.h.Rename(m.source, m.image); err != nil {
+		return nil, err
+	}
+	return facts, m.h.WriteFile(m.index, text, fileMode)
+}
+
+// verify reads an image that is made already.
+func (m *making) verify(ctx context.Context, name string) (*schema.ImageFacts, error) {
 	index, err := m.pack(ctx, io.Discard)
 	if err != nil {
 		return nil, err
 	}
-	f, err := m.h.Open(m.image)
+	f, err := m.h.Open(name)
 	if err != nil {
 		return nil, err
 	}

@@ -20,9 +20,13 @@ type prepared struct {
 	reader *flashimage.Reader
 }
 
-// readIndex reads the index beside a gzip file, "x.index.json" of "x.gz". It is nil if there is none of this file.
-func readIndex(r host.Reader, in input) *schema.ImageIndex {
-	name := strings.TrimSuffix(in.name, ".gz") + strings.TrimPrefix(indexName, "image")
+// readIndex reads the index that was named, or the one beside a gzip file, "x.index.json" of "x.gz". It is nil if there is
+// none of this file.
+func (j job) readIndex(r host.Reader, in input) *schema.ImageIndex {
+	name := j.want.Index
+	if name == "" {
+		name = strings.TrimSuffix(in.name, ".gz") + strings.TrimPrefix(indexName, "image")
+	}
 	f, err := r.Open(name)
 	if err != nil {
 		return nil

@@ -83,7 +83,11 @@ func (r remote) ask(ctx context.Context, h host.Reader, plan *steps.Plan) error 
 		return err
 	}
 	if head.size > 0 {
-		if err := r.room(h, head.size-r.partial(h)+head.size/4*3, 2*head.size); err != nil {
+		beside := head.size / 4 * 3
+		if r.want.Index != "" {
+			beside = 0 // a prepared image is not made again
+		}
+		if err := r.room(h, head.size-r.partial(h)+beside, 2*head.size); err != nil {
 			return err
 		}
 	}

@@ -106,8 +106,12 @@ func (j job) detect(r host.Reader, f host.File, size int64) (source, error) {
 
 // gzip tells an image that is prepared already from any other gzip file.
 func (j job) gzip(r host.Reader, in input) (source, error) {
-	if index := readIndex(r, in); index != nil {
+	if index := j.readIndex(r, in); index != nil {
 		return newPrepared(in, index)
+	}
+	if j.want.Index != "" {
+		return nil, refuse(fmt.Sprintf("%s and its index %s do not belong together", in.name, j.want.Index), "an image.gz and the index that was made with it",
+			"mend config.image.url and config.image.index, or leave the index out")
 	}
 	if j.inPlace(r) {
 		return nil, refuse(j.source+": the image lies where the result goes, and no index beside it", "it elsewhere", "move it, or bring its "+indexName+" as well")

@@ -33,7 +33,7 @@ func (l *look) readSpace() space {
 		return space{workFree: work, err: err}
 	}
 	s := space{workFree: work, bootFree: bootFree, workNeed: l.Config.Disk.MinFreeMB << 20}
-	if l.Facts.Image == nil {
+	if l.Facts.Image == nil && !l.imageInPlace() {
 		s.workNeed += l.image.packed + l.image.packed/10
 	}
 	archive := int64(archiveSize)
@@ -59,13 +59,18 @@ func (l *look) readSpace() space {
 // spaceForLoading is about kexec: all stays in the work dir, the image twice where it travels in the initramfs.
 func (l *look) spaceForLoading(free int64) space {
 	s := space{workFree: free, workNeed: l.Config.Disk.MinFreeMB << 20}
-	if l.Facts.Image == nil {
+	if l.Facts.Image == nil && !l.imageInPlace() {
 		s.workNeed += l.image.packed + l.image.packed/10
 	}
 	if l.Facts.Initramfs == nil {
 		s.workNeed += archiveSize + l.memory.carried
 	}
 	return s
+}
+
+// imageInPlace says whether a prepared image lies where prepare-image would put it.
+func (l *look) imageInPlace() bool {
+	return l.Config.Image.Path == path.Join(l.WorkDir, "image.gz")
 }
 
 // oneFileSystem says whether the work dir shares its space with /boot. What is not known is not counted twice.

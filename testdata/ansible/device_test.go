@@ -16,6 +16,8 @@ import (
 type bench struct {
 	binaries string // folder with balena-migrate-linux-amd64, as make dist leaves it
 	tree     string // root tree of a device; never written to
+	// controller is the root tree of another controller; empty for this machine.
+	controller string
 }
 
 // newBench builds what is missing.
@@ -64,6 +66,8 @@ type device struct {
 	root string // its own copy of the tree
 	port int
 	sshd *exec.Cmd
+	// startup is the script that brings it up.
+	startup string
 }
 
 // At VERBOSE sshd logs each session, which the tests count.
@@ -84,7 +88,16 @@ exec chroot "$0" /usr/sbin/sshd -D -e -p "$1" -f /etc/ssh/test_config`
 // newDevice starts a device of its own for a test.
 func (b bench) newDevice(t *testing.T) *device {
 	t.Helper()
-	d := &device{t: t, dir: t.TempDir(), port: freePort(t)}
+	d := b.stoppedDevice(t, "")
+	d.start()
+	t.Cleanup(d.stop)
+	return d
+}
+
+// stoppedDevice makes a device with some lines more in sshd's configuration.
+func (b bench) stoppedDevice(t *testing.T, lines string) *device {
+	t.Helper()
+	d := &device{t: t, dir: t.TempDir(), port: freePort(t), startup: startup}
 	d.root = filepath.Join(d.dir, "root")
 	command(t, "", "cp", "-a", "--reflink=auto", b.tree+"/.", d.root)
 	command(t, "", "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(d.dir, "key"))
@@ -93,11 +106,9 @@ func (b bench) newDevice(t *testing.T) *device {
 		t.Fatal(err)
 	}
 	d.write("etc/ssh/authorized", string(public), 0o644)
-	d.write("etc/ssh/test_config", sshdConfig, 0o644)
+	d.write("etc/ssh/test_config", sshdConfig+lines, 0o644)
 	d.newHostKey()
 	d.trust()
-	d.start()
-	t.Cleanup(d.stop)
 	return d
 }
 
@@ -147,7 +158,7 @@ func (d *device) start() {
 		d.t.Fatal(err)
 	}
 	defer log.Close()
-	d.sshd = exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", startup, d.root, fmt.Sprint(d.port))
+	d.sshd = exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", d.startup, d.root, fmt.Sprint(d.port))
 	d.sshd.Stderr = log
 	d.sshd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.sshd.Start(); err != nil {
@@ -191,8 +202,7 @@ func (d *device) log() string { return filepath.Join(d.dir, "sshd.log") }
 // count says how often sshd's log has a text.
 func (d *device) count(text string) int { return strings.Count(d.read(d.log()), text) }
 
-// uploads and sessions count what reached the device.
-func (d *device) uploads() int  { return d.count("Starting session: subsystem 'sftp'") }
+// sessions counts what reached the device.
 func (d *device) sessions() int { return d.count("Starting session: command for") }
 
 // write makes a file on the device.

@@ -35,13 +35,13 @@ func TestStep(t *testing.T) {
 
 func testInstall(t *testing.T, b bench, d *device) {
 	first := d.play(b, precheck).task(t, "Look")
-	if first.Result["installed"] != true || d.uploads() != 1 {
-		t.Errorf("first run: installed %v by %d uploads, want true by 1", first.Result["installed"], d.uploads())
+	if first.Result["installed"] != true {
+		t.Errorf("first run: installed %v, want true", first.Result["installed"])
 	}
 	before := d.sessions()
 	second := d.play(b, precheck).task(t, "Look")
-	if second.Result["installed"] != false || d.uploads() != 1 {
-		t.Errorf("second run: installed %v after %d uploads, want false after 1", second.Result["installed"], d.uploads())
+	if second.Result["installed"] != false {
+		t.Errorf("second run: installed %v, want false", second.Result["installed"])
 	}
 	if n := d.sessions() - before; n != 1 {
 		t.Errorf("the second run took %d ssh sessions, want 1", n)
@@ -50,8 +50,8 @@ func testInstall(t *testing.T, b bench, d *device) {
 	if !regexp.MustCompile(`(?m)^\S+/balena-migrate-[0-9a-f]{16} -rwxr-xr-x `).MatchString(bin) || strings.Contains(bin, ".new.") {
 		t.Errorf("the folder of the executable has:\n%s", bin)
 	}
-	if left := d.find("home/free/.ansible/tmp"); strings.Count(left, "\n") != 1 {
-		t.Errorf("left in the login user's temporary folder:\n%s", left)
+	if left := d.find("home/free/.ansible"); left != "" {
+		t.Errorf("left at the login user's home:\n%s", left)
 	}
 	command(t, "", filepath.Join(d.root, "var/lib/balena-migrate/bin/balena-migrate"), "version")
 	testReplaced(t, b, d)

@@ -1,49 +1,73 @@
 """Copies a file of the controller to a device that needs no Python, and only where it differs.
 
-A file that is there already costs one round trip. A file of any size is never read into memory, arrives in a private
-folder of the login user, and is moved to its place complete.
+A file that is there already costs one round trip, a small one two. A large one goes in pieces and goes on where a lost
+connection, or another run, stopped; it is never read into memory, and gets its name complete and checked.
 """
 from __future__ import annotations
 
-import os
 import shlex
 from typing import Any, NamedTuple
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import PATIENCE, RESULTS
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.digest import sha256
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.files import find
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import SHELL, Remote
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import SHELL, Cargo, Remote
 
-ARGUMENTS = {
+ARGUMENTS: dict[str, Any] = {
+    **PATIENCE,
+    **RESULTS,
     'src': {'type': 'str', 'required': True},
     'dest': {'type': 'str', 'required': True},
     'mode': {'type': 'str', 'default': '0600'},
-    'results': {'type': 'str', 'default': ''},
+    'rate': {'type': 'int', 'default': 0},
 }
 
-# Writes size, digest (only where the size is right: it may take long), mode and the free KiB of the file system.
+# Writes size, digest, mode, the free KiB of the file system, and the size of what has arrived of the file so far. Parts of
+# other files of this name are removed. The digest is looked at only where the size is right. That of a large file is
+# kept beside it, with what stat(1) says of the file: to read a gigabyte takes a small device a minute.
 PROBE = r'''
+known() {
+  [ -f "$note" ] && [ "$(stat -c '%s %Y %Z %i' "$1")" = "$(tail -n +2 "$note")" ] && head -n 1 "$note"
+}
+look() {
+  if known "$1"; then return; fi
+  sum=$(digest "$1")
+  if [ "$want" -ge "$large" ] && [ "$sum" = "$right" ] && [ -z "$check" ]; then
+    umask 077
+    { echo "$sum"; stat -c '%s %Y %Z %i' "$1"; } >"$note" 2>/dev/null || rm -f "$note"
+  fi
+  echo "$sum"
+}
 if [ -f "$dest" ]; then
   size=$(wc -c <"$dest")
-  if [ "$size" -eq "$want" ]; then sum=$(digest "$dest"); else sum=-; fi
+  if [ "$size" -eq "$want" ]; then sum=$(look "$dest"); else sum=-; fi
   mode=$(stat -c %a "$dest" 2>/dev/null || echo -)
 else size=-1 sum=- mode=-; fi
 at=${dest%/*}
+for old in "$at/.${dest##*/}."*.part; do
+  [ -n "$check" ] || [ "$old" = "$part" ] || rm -f "$old"
+done
+if [ -f "$part" ]; then have=$(wc -c <"$part"); else have=0; fi
 while [ ! -d "$at/" ]; do at=${at%/*}; done
 free=$(df -Pk "$at/" | { read -r head; read -r dev all used free rest; echo "$free"; })
-echo $size $sum $mode $free
+echo $size $sum $mode $free $have
 '''
+# From how many bytes on a digest is kept.
+LARGE = 16 << 20
 
 
 class Seen(NamedTuple):
-    """The device's file: size -1 where there is none, free in bytes."""
+    """The device's file: size -1 where there is none; free and have, what arrived of a file that is on its way, in bytes."""
 
     size: int
     sha256: str
     mode: str
     free: int
+    have: int
 
 
 class ActionModule(ActionBase):
@@ -66,59 +90,48 @@ class ActionModule(ActionBase):
 
     def _copy(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         # Decrypts a vaulted file into a temporary one; others are taken as they are.
-        local = self._loader.get_real_file(self._find(args['src'], task_vars))
-        remote = Remote(self)
+        local = self._loader.get_real_file(find(self, args['src'], task_vars))
+        remote = Remote(self, args['connect_timeout'])
+        remote.host = str(task_vars.get('inventory_hostname') or remote.host)
         try:
             return self._push(remote, local, args)
         finally:
-            remote.close()
             self._loader.cleanup_tmp_file(local)
 
-    def _find(self, src: str, task_vars: dict[str, Any]) -> str:
-        """Find a file as people mean it: from where they are, from their inventory, or as Ansible looks for files."""
-        src = os.path.expanduser(src)
-        for folder in (os.getcwd(), task_vars.get('inventory_dir')):
-            path = os.path.join(folder or '', src)
-            if folder and os.path.isfile(path):
-                return path
-        try:
-            found = self._find_needle('files', src)
-        except AnsibleError as error:
-            raise AnsibleActionFail('%s is not on the controller: %s' % (src, error)) from error
-        if not os.path.isfile(found):
-            raise AnsibleActionFail('%s is not a file' % found)
-        return found
-
     def _push(self, remote: Remote, local: str, args: dict[str, Any]) -> dict[str, Any]:
-        dest, mode = args['dest'], '%04o' % int(args['mode'], 8)
-        size, digest = os.path.getsize(local), sha256(local)
-        seen = self._look(remote, dest, size)
-        same = seen.size == size and seen.sha256 == digest
+        mode = '%04o' % int(args['mode'], 8)
+        cargo = Cargo(local, args['dest'], mode, sha256(local), args['rate'])
+        seen = self._look(remote, cargo)
+        same = seen.size == cargo.size and seen.sha256 == cargo.digest
         right = seen.mode in ('-', mode.lstrip('0'))
-        outcome = {'dest': dest, 'size': size, 'sha256': digest, 'mode': mode, 'changed': not (same and right)}
+        outcome = {'dest': cargo.dest, 'size': cargo.size, 'sha256': cargo.digest, 'mode': mode, 'resumed': 0,
+                   'changed': not (same and right)}
         if self._task.diff and outcome['changed']:
             outcome['diff'] = self._difference(seen, outcome)
         if self._task.check_mode or not outcome['changed']:
             return dict(outcome, present=same)
         if not same:
-            self._make_room(seen, size, args)
-            remote.place(local, dest, mode, digest)
+            self._make_room(seen, cargo.size, args)
+            remote.place(cargo, seen.have)
+            outcome['resumed'] = seen.have
         else:
-            self._change_mode(remote, dest, mode)
+            self._change_mode(remote, cargo.dest, mode)
         return dict(outcome, present=True)
 
-    @staticmethod
-    def _look(remote: Remote, dest: str, size: int) -> Seen:
-        script = 'set -eu\n%s\ndest=%s want=%d\n%s' % (SHELL, shlex.quote(dest), size, PROBE)
-        done = remote.run(script)
-        words = done.out.split()
-        if done.rc != 0 or len(words) != 4:
-            raise AnsibleActionFail('look at %s on the device: %s' % (dest, done.tail()))
-        return Seen(int(words[0]), words[1], words[2], int(words[3]) * 1024)
+    def _look(self, remote: Remote, cargo: Cargo) -> Seen:
+        folder, _slash, name = cargo.dest.rpartition('/')
+        words = {'dest': cargo.dest, 'part': cargo.part, 'note': '%s/.%s.sum' % (folder, name), 'want': cargo.size,
+                 'large': LARGE, 'right': cargo.digest, 'check': 'yes' if self._task.check_mode else ''}
+        given = ' '.join('%s=%s' % (word, shlex.quote(str(value))) for word, value in words.items())
+        done = remote.run('set -eu\n%s\n%s\n%s' % (SHELL, given, PROBE))
+        said = done.out.split()
+        if done.rc != 0 or len(said) != 5:
+            raise AnsibleActionFail('look at %s on the device: %s' % (cargo.dest, done.tail()))
+        return Seen(int(said[0]), said[1], said[2], int(said[3]) * 1024, int(said[4]))
 
     @staticmethod
     def _make_room(seen: Seen, size: int, args: dict[str, Any]) -> None:
-        if seen.free < size:
+        if seen.free + seen.have < size:
             raise AnsibleActionFail(
                 'no room for %s on the device: %d MiB are needed beside %s, %d MiB are free'
                 % (args['src'], (size >> 20) + 1, args['dest'], seen.free >> 20))

@@ -1,30 +1,34 @@
 """Runs one step of balena-migrate on a device that needs sshd and sudo, but no Python.
 
 One ssh round trip per step: the document goes to standard input, the result comes back on standard output. Only
-where the executable is missing, a second one installs it.
+where the executable is missing, more of them install it. A step that takes longer works on by itself on the device, and
+each further round trip waits for it and says how far it is; a connection that is lost costs no work.
 """
 from __future__ import annotations
 
 import time
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import document
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import PATIENCE, RESULTS, TOOL
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.detached import follow
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Remote
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import Tool, binaries
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer, Remote
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import OTHER_BOOT, Tool, binaries
 
 STEPS = ('precheck', 'prepare-image', 'collect-wifi', 'backup', 'build-initramfs', 'arm-boot', 'reboot')
-ARGUMENTS = {
+ARGUMENTS: dict[str, Any] = {
+    **TOOL,
+    **PATIENCE,
+    **RESULTS,
     'name': {'type': 'str', 'required': True, 'choices': list(STEPS)},
     'config': {'type': 'dict', 'default': {}},
     'facts': {'type': 'dict', 'default': {}},
     'awaited': {'type': 'list', 'elements': 'str', 'default': []},
-    'work_dir': {'type': 'str', 'default': '/var/lib/balena-migrate'},
-    'bin_dir': {'type': 'str', 'default': '/var/lib/balena-migrate/bin'},
-    'binaries': {'type': 'str', 'default': ''},
-    'results': {'type': 'str', 'default': ''},
 }
 
 
@@ -40,19 +44,21 @@ class ActionModule(ActionBase):
         """Run the step and return its result."""
         outcome = super().run(tmp, task_vars)
         checked, args = self.validate_argument_spec(ARGUMENTS)
-        remote = Remote(self)
+        remote = Remote(self, args['connect_timeout'])
+        remote.host = str((task_vars or {}).get('inventory_hostname') or remote.host)
         rehearsal = (args['config'].get('stage2') or {}).get('flash') is False
-        try:
-            with Journal(self, args['results'], task_vars or {}).step(args['name'], rehearsal) as journal:
-                outcome.update(self._step(remote, args, journal))
-        finally:
-            remote.close()
+        with Journal(self, args['results'], task_vars or {}).step(args['name'], rehearsal) as journal:
+            outcome.update(self._step(remote, args, journal))
         return outcome
 
     def _step(self, remote: Remote, args: dict[str, Any], journal: Journal) -> dict[str, Any]:
         tool = Tool(remote, binaries(args['binaries']), args['bin_dir'])
         asked = {'schema': 'migration/1', 'config': args['config'], 'facts': args['facts']}
-        answer = tool.run(self._argv(args), document.encode(asked))
+        if args['name'] == 'reboot' and not self._task.check_mode:
+            answer = self._reboot(remote, tool, args, asked)
+        else:
+            data = document.encode(asked)
+            answer = follow(lambda more: tool.run(self._argv(args) + more, data), args['name'], remote.host)
         said = document.decode(answer, 'step ' + args['name'])
         outcome = document.result(said, answer)
         outcome.update(installed=tool.installed, at=int(time.time()))
@@ -62,6 +68,20 @@ class ActionModule(ActionBase):
             return outcome
         journal.result(said)
         return outcome
+
+    def _reboot(self, remote: Remote, tool: Tool, args: dict[str, Any], asked: dict[str, Any]) -> Answer:
+        """Order the reboot of the boot that is now. Should the answer be lost and another boot answer, it was done."""
+        boot = remote.run('cat /proc/sys/kernel/random/boot_id').out.strip()
+        if len(boot) != 36:
+            raise AnsibleActionFail('the device did not tell its boot id: "%s"' % line(boot))
+        answer = tool.run(self._argv(args), document.encode(asked), boot)
+        if answer.rc != OTHER_BOOT:
+            return answer
+        done = {'schema': 'result/1', 'step': 'reboot', 'status': 'converged', 'changed': True, 'check': False, 'failed': False,
+                'msg': 'reboot: it answers in another boot', 'changes': [{'action': 'reboot', 'target': 'the answer was lost'}],
+                'blocked': [], 'warnings': [], 'config': args['config'],
+                'facts': dict(args['facts'], reboot={'boot_id': boot, 'pending': False, 'due': ''})}
+        return Answer(0, document.encode(done).decode(), '')
 
     def _argv(self, args: dict[str, Any]) -> list[str]:
         argv = ['step', args['name'], '--json', '--input', '-', '--work-dir', args['work_dir']]

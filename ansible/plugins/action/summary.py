@@ -1,16 +1,19 @@
 """Shows where the devices of the play stand, as the results directory has it."""
 from __future__ import annotations
 
+import os
 import textwrap
 from typing import Any
 
+from ansible import constants as C
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import RESULTS
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import Results
 
-ARGUMENTS = {'results': {'type': 'str', 'default': ''}}
+ARGUMENTS: dict[str, Any] = {**RESULTS, 'once': {'type': 'bool', 'default': False}}
 
 # Those that need a person first. A device without a file was not reached by any run.
 ORDER = ('lost', 'failed', 'back', 'blocked', 'pending', 'ready', 'migrated', 'online', 'not begun')
@@ -40,9 +43,30 @@ class ActionModule(ActionBase):
         counts = {fate: count for fate, count in counts.items() if count}
         said = ', '.join('%d %s' % (count, fate) for fate, count in counts.items())
         said = '%s; balena-migrate report %s' % (said, results.folder)
-        Display().display('\n'.join(['', *_table(reports, counts), said]))
+        table = '\n'.join(['', *_table(reports, counts), said])
+        if not (args['once'] and _shown(table)):
+            Display().display(table)
+        _remember(table)
         outcome.update(changed=False, counts=counts, msg=said)
         return outcome
+
+
+def _shown(table: str) -> bool:
+    """Say whether the last table of this run of ansible-playbook was the same."""
+    try:
+        with open(_memory(), encoding='utf-8') as file:
+            return file.read() == table
+    except FileNotFoundError:
+        return False
+
+
+def _remember(table: str) -> None:
+    with open(_memory(), 'w', encoding='utf-8') as file:
+        file.write(table)
+
+
+def _memory() -> str:
+    return os.path.join(C.DEFAULT_LOCAL_TMP, 'balena-migrate-table')
 
 
 def _report(results: Results, host: str) -> dict[str, Any]:

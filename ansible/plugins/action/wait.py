@@ -12,21 +12,21 @@ from typing import Any
 from ansible.errors import AnsibleActionSkip
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import RESULTS, TOOL
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.probe import Look, forget, look
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.patience import forget
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.probe import Look, look
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Remote
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import Tool, binaries
 
-ARGUMENTS = {
+ARGUMENTS: dict[str, Any] = {
+    **TOOL,
+    **RESULTS,
     'old_boot_id': {'type': 'str', 'required': True},
     'since': {'type': 'int', 'default': 0},
     'timeout': {'type': 'int', 'default': 1800},
     'interval': {'type': 'int', 'default': 5},
     'settle': {'type': 'int', 'default': 120},
-    'work_dir': {'type': 'str', 'default': '/var/lib/balena-migrate'},
-    'bin_dir': {'type': 'str', 'default': '/var/lib/balena-migrate/bin'},
-    'binaries': {'type': 'str', 'default': ''},
-    'results': {'type': 'str', 'default': ''},
 }
 
 # A host whose turn comes late (more hosts than forks) is looked at for so long at least, in seconds.

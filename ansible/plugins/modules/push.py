@@ -13,8 +13,8 @@ author:
   - The balena-migrate authors (@balena-community)
 description:
   - Copies a file of the controller, of any size, where it differs by size, SHA-256 or mode.
-  - It is uploaded into a private folder of the login user, then moved to its place by the user of I(become), checked
-    and complete. A file of that name never holds half of it.
+  - It goes in pieces of 8 MiB. What a lost connection or another run leaves behind, C(.NAME.DIGEST.part) beside the destination, is
+    gone on with. A file of its name never holds half of it.
 options:
   src:
     description:
@@ -31,6 +31,16 @@ options:
     description: Mode of the file, octal.
     type: str
     default: '0600'
+  rate:
+    description: KiB per second that the copy may take. 0 means no limit.
+    type: int
+    default: 0
+  connect_timeout:
+    description:
+      - Seconds for which a device that can't be reached, or is lost in between, is tried again, with longer and longer
+        pauses. A refused login and another host key are not tried again.
+    type: int
+    default: 0
   results:
     description:
       - Folder on the controller in which what becomes of the device is kept, one JSON file per device, for C(balena-migrate
@@ -46,11 +56,10 @@ attributes:
     description: Shows size, digest and mode before and after, never the content.
   async:
     support: none
-    description: A copy is bound to its connection.
+    description: A copy goes on where it was interrupted, but not by itself.
 notes:
   - Needs sshd on the device and no Python. Without sha256sum and openssl there the file is copied every time.
-  - Needs room for the file in Ansible's remote temporary folder (C(ansible_remote_tmp)) as well, if that lies in
-    another file system than the destination.
+  - The digest of a file of 16 MiB or more is kept beside it, in C(.NAME.sum), with size, times and inode.
 '''
 
 EXAMPLES = r'''
@@ -77,6 +86,10 @@ sha256:
 mode:
   description: Mode of the file.
   type: str
+  returned: always
+resumed:
+  description: Bytes that were there already of a copy that was interrupted.
+  type: int
   returned: always
 present:
   description: Whether the file is on the device now, with this content. It is not in check mode if it would be copied.

@@ -16,6 +16,8 @@ description:
     list and nothing but sshd and sudo needed there.
   - Where the executable is missing it is installed first, once, under a name that carries its digest. That is done in
     check mode too, as it is the tool that looks, and no part of the device's configuration.
+  - A step that takes minutes outlives its connection. Where such a step is under way, for this playbook or an earlier one, the task
+    waits for it to end; one that was begun for the same configuration is not begun again.
   - In check mode the step is run with C(--check) and changes nothing; in diff mode with C(--diff).
 options:
   name:
@@ -55,6 +57,12 @@ options:
         C(dist) of the checkout the collection lies in.
     type: str
     default: ''
+  connect_timeout:
+    description:
+      - Seconds for which a device that can't be reached, or is lost in between, is tried again, with longer and longer
+        pauses. A refused login and another host key are not tried again.
+    type: int
+    default: 0
   results:
     description:
       - Folder on the controller in which what becomes of the device is kept, one JSON file per device, for C(balena-migrate
@@ -70,7 +78,7 @@ attributes:
     description: Shows files before and after, without secrets.
   async:
     support: none
-    description: A step is bound to its connection.
+    description: A step that takes long works on by itself, and the task waits for it and shows how far it is.
 notes:
   - Needs sshd on the device, root rights by I(become), and no Python.
   - C(requiretty) in sudoers has to be off for the user, as for Ansible's own pipelining.

@@ -20,6 +20,10 @@ options:
     description: Folder on the controller, as for M(balena_community.migrate.step).
     type: str
     default: ''
+  once:
+    description: Show the table only if it is not the last one that this run of ansible-playbook has shown.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full

@@ -22,7 +22,7 @@ def sha256(path: str) -> str:
         known = cache.read()
         if len(known) == 64:
             return known
-        digest = _read(path)
+        digest = of_file(path)
         cache.truncate(0)
         cache.write(digest)
         return digest
@@ -34,7 +34,8 @@ def _identity(path: str) -> str:
     return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:32]
 
 
-def _read(path: str) -> str:
+def of_file(path: str) -> str:
+    """Return the hex digest of a file as it is now."""
     digest = hashlib.sha256()
     with open(path, 'rb') as source:
         for block in iter(lambda: source.read(BLOCK), b''):

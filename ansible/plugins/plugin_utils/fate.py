@@ -67,6 +67,11 @@ def of_verdict(seen: dict[str, Any], rehearsal: bool) -> End:
     return End('migrated', line(seen['evidence']), seen.get('gone_since') or '')
 
 
+def boot_id(document: dict[str, Any]) -> str:
+    """Return the boot that a device was told to leave."""
+    return str(_at(document, 'facts', 'reboot').get('boot_id') or '')
+
+
 def facts(document: dict[str, Any]) -> dict[str, Any]:
     """Return what matters of a result/1 for the report; what is not known is empty or 0."""
     host, image = _at(document, 'facts', 'host'), _at(document, 'facts', 'image')

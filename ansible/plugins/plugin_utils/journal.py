@@ -59,7 +59,9 @@ class Journal:
             yield self
         except AnsibleConnectionFailure as error:
             self._unreachable(str(error))
-            raise
+            # A host that Ansible takes for unreachable gets no further task, so none would be left to show the table.
+            raise AnsibleActionFail('the device can\'t be reached: ' + line(error),
+                                    result={'device_unreachable': True}) from error
         except Exception as error:
             self._close('failed', 'failed', line(error), error={'message': line(error), 'hint': ''})
             raise
@@ -79,6 +81,8 @@ class Journal:
                  'warnings': [line(w) for w in _list(document, 'warnings')]}
         if status == 'converged':
             self._step['status'] = status
+            if self._step['name'] == 'reboot' and not self._check:
+                self._attempt['left_boot'] = line(fate.boot_id(document))
             self._close(status, *self._standing(), **about)
         elif status == 'blocked':
             self._close(status, 'blocked', fate.of_blockers(blocked), **about)

@@ -6,21 +6,15 @@ import shlex
 from typing import Any, NamedTuple
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.bounded import Overdue, bounded
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.patience import CONNECT, OTHER_KEY, REFUSED
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer, Remote
 
-# Seconds for the connection alone, and for a whole look.
-CONNECT = 10
+# Seconds for a whole look.
 LOOK = 60
 
 # Ours comes first, and the first value counts for ssh: every look is a connection of its own, which no dead
 # ControlMaster can hold up, asks nobody, and notices a peer that is gone.
 SSH_ARGS = '-o ControlMaster=no -o ControlPath=none -o ServerAliveInterval=5 -o ServerAliveCountMax=3'
-
-# What ssh says when there is a server, but not the one that was left.
-OTHER_KEY = ('host identification has changed', 'host key verification failed')
-REFUSED = ('permission denied', 'invalid/incorrect password', 'too many authentication failures',
-           'no matching host key type')
-
 
 class Look(NamedTuple):
     """What was seen: kind is silence, refused, other-key or answer. The rest belongs to an answer."""
@@ -37,7 +31,7 @@ def look(remote: Remote, connection: Any, command: str, old_boot_id: str) -> Loo
     def ask() -> dict[str, Any]:
         try:
             _isolate(connection)
-            done = remote.run(_script(command, old_boot_id))
+            done = remote.once(_script(command, old_boot_id))
             return {'rc': done.rc, 'out': done.out, 'err': done.err}
         except Exception as error:  # the process ends here: what is not said now is lost
             return {'error': str(error) or repr(error)}
@@ -49,18 +43,6 @@ def look(remote: Remote, connection: Any, command: str, old_boot_id: str) -> Loo
     if 'error' in seen:
         return Look(_kind(seen['error']), _line(seen['error']))
     return _parse(Answer(seen['rc'], seen['out'], seen['err']))
-
-
-def forget(connection: Any) -> None:
-    """End the ControlMaster of the tasks before: it leads to a system that is going down."""
-    def reset() -> dict[str, Any]:
-        connection.reset()
-        return {}
-
-    try:
-        bounded(reset, CONNECT)
-    except Overdue:
-        pass  # nothing depends on it: no look uses it
 
 
 def _isolate(connection: Any) -> None:

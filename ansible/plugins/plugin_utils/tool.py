@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import posixpath
 import shlex
 
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.digest import sha256
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer, Remote
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer, Cargo, Remote
 
 # uname -m to Go's name of the architecture. A 32-bit userland on a 64-bit kernel runs the 64-bit build: it is static.
 MACHINES = {
@@ -24,6 +25,9 @@ PREFIX = 'balena-migrate-linux-'
 ENVIRONMENT = 'BALENA_MIGRATE_BINARIES'
 # Exit code of the shell, not of the executable: it is not installed.
 ABSENT = 97
+# And this: it is not the boot that was meant.
+OTHER_BOOT = 98
+GUARD = 'read -r boot </proc/sys/kernel/random/boot_id; if [ "$boot" != %s ]; then cat >/dev/null; exit %d; fi; '
 
 
 def binaries(given: str = '') -> str:
@@ -49,6 +53,17 @@ def builds(folder: str) -> dict[str, str]:
     return {arch: path for arch, path in paths.items() if os.path.isfile(path)}
 
 
+def controllers(folder: str) -> str:
+    """Return the executable that the controller itself can run."""
+    machine = platform.machine()
+    path = builds(folder).get(MACHINES.get(machine, ''))
+    if platform.system() != 'Linux' or path is None:
+        raise AnsibleActionFail(
+            'this controller is a %s on %s, and %s has no executable for it; have every device prepare the image itself: '
+            'balena_migrate_prepare_on=device' % (machine, platform.system(), folder))
+    return path
+
+
 class Tool:
     """The executable on one device."""
 
@@ -60,12 +75,13 @@ class Tool:
         self.path = posixpath.join(bin_dir, 'balena-migrate-' + self._set_digest())
         self.installed = False
 
-    def run(self, argv: list[str], data: bytes) -> Answer:
-        """Run the executable with data on its standard input; install it first where it is missing."""
-        answer = self._remote.run(self.command(argv), data)
+    def run(self, argv: list[str], data: bytes, boot_id: str = '') -> Answer:
+        """Run the executable with data on its standard input, in this boot if one is given; install it first where it is missing."""
+        guard = GUARD % (shlex.quote(boot_id), OTHER_BOOT) if boot_id else ''
+        answer = self._remote.run(guard + self.command(argv), data)
         if answer.rc == ABSENT:
             self._install(answer.out.strip().rpartition('\n')[2])
-            answer = self._remote.run(self.command(argv), data)
+            answer = self._remote.run(guard + self.command(argv), data)
         # A shell's test -x tells of noexec as well, so there the executable seems to be missing for ever.
         if answer.rc in (ABSENT, 126):
             raise AnsibleActionFail(
@@ -97,7 +113,7 @@ class Tool:
             raise AnsibleActionFail(
                 'the device is a %s and needs %s%s, but %s has only builds for %s; run "make dist" to get all'
                 % (machine, PREFIX, arch, self._folder, ', '.join(sorted(self._builds))))
-        self._remote.place(local, self.path, '0755', sha256(local))
+        self._remote.place(Cargo(local, self.path, '0755', sha256(local)))
         self.installed = True
         self._tidy()
 
