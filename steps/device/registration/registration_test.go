@@ -1,0 +1,458 @@
+package registration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps/device/balena"
+	"github.com/balena-community/balena-migrate/steps/device/configjson"
+	"github.com/balena-community/balena-migrate/steps/host"
+	"github.com/balena-community/balena-migrate/testdata/balenaapi"
+)
+
+const (
+	userKey = "canary-user-key"
+	session = "canary-session"
+	slug    = "operator/gateways"
+)
+
+// bench is a server with a fleet, and a folder of a controller.
+type bench struct {
+	t     *testing.T
+	api   *balenaapi.Server
+	fleet *balenaapi.Fleet
+	url   string
+	root  string
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{t: t, api: balenaapi.New(userKey, session), root: t.TempDir()}
+	b.api.Delay = 0
+	b.fleet = b.api.AddFleet(slug, "generic-amd64")
+	web := httptest.NewServer(b.api)
+	t.Cleanup(web.Close)
+	b.url = web.URL
+	return b
+}
+
+// store is another process on the same controller.
+func (b *bench) store() *Store { return &Store{Files: host.At(b.root), Dir: "/state"} }
+
+// client does not really wait between two tries.
+func (b *bench) client() *balena.Client {
+	return &balena.Client{
+		Net: host.At(b.root), URL: b.url, Token: userKey, Idle: 20 * time.Second,
+		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+	}
+}
+
+func wish(name string) Wish { return Wish{Name: name, Fleet: slug, OSVersion: "6.1.24", Poll: 10} }
+
+func (b *bench) register(name string) *schema.DeviceRegistration {
+	b.t.Helper()
+	doc, err := b.store().Register(b.t.Context(), b.client(), wish(name))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return doc
+}
+
+// config is the device's config.json.
+func (b *bench) config(doc *schema.DeviceRegistration) map[string]any {
+	b.t.Helper()
+	data, err := os.ReadFile(filepath.Join(b.root, doc.ConfigJSON))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	f, err := configjson.Parse(data)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if bad := f.Check(); len(bad) > 0 {
+		b.t.Errorf("config.json: %v", bad)
+	}
+	var out map[string]any
+	if err := json.Unmarshal(data, &out); err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
+// holds says that the devices are registered once each, with the keys that their files have.
+func (b *bench) holds(docs ...*schema.DeviceRegistration) {
+	b.t.Helper()
+	devices := b.api.Devices()
+	if len(devices) != len(docs) {
+		b.t.Fatalf("%d devices are registered, want %d", len(devices), len(docs))
+	}
+	for _, doc := range docs {
+		c := b.config(doc)
+		key, _ := c["deviceApiKey"].(string)
+		owner, err := b.client().With(key).Owner(b.t.Context())
+		if err != nil || owner != doc.UUID || c["uuid"] != doc.UUID || c["deviceId"] != float64(doc.DeviceID) {
+			b.t.Errorf("%s is %s, device %d; its key is that of %q (%v), config.json has %v, device %v", doc.Name, doc.UUID, doc.DeviceID, owner, err, c["uuid"], c["deviceId"])
+		}
+	}
+}
+
+func TestRegister(t *testing.T) {
+	b := newBench(t)
+	doc, err := b.store().Register(t.Context(), b.client(), Wish{Name: "shop/1 ä", Fleet: slug, OSVersion: "6.1.24", Poll: 10, Hostname: "shop-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.holds(doc)
+	c := b.config(doc)
+	for name, want := range map[string]any{
+		"hostname": "shop-1", "applicationId": float64(b.fleet.ID), "deviceType": "generic-amd64", "appUpdatePollInterval": 600000.0,
+	} {
+		if c[name] != want {
+			t.Errorf("config.json: %s is %v, want %v", name, c[name], want)
+		}
+	}
+	if c["apiKey"] == "" || c["registered_at"].(float64) < 1.7e9 || doc.State != schema.Registered || !doc.Changed || doc.Fleet != b.fleet.ID {
+		t.Errorf("config.json registered at %v; document %+v", c["registered_at"], doc)
+	}
+	text, err := schema.Encode(doc)
+	if err != nil || strings.Contains(string(text), c["deviceApiKey"].(string)) || strings.Contains(string(text), c["apiKey"].(string)) {
+		t.Errorf("a key is in the document (%v):\n%s", err, text)
+	}
+	if err := schema.Decode(text, "it", "device-registration", &schema.DeviceRegistration{}); err != nil {
+		t.Error(err)
+	}
+	b.private()
+}
+
+// private: nothing in the directory is for others.
+func (b *bench) private() {
+	b.t.Helper()
+	files := 0
+	err := filepath.Walk(filepath.Join(b.root, "state"), func(path string, info os.FileInfo, err error) error {
+		if err == nil && info.Mode()&0o077 != 0 {
+			b.t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		if err == nil && info.Mode().IsRegular() {
+			files++
+		}
+		return err
+	})
+	if err != nil || files != 3 {
+		b.t.Errorf("%d files, want registration, config.json and the fleet's; %v", files, err)
+	}
+}
+
+func TestRegisterAgain(t *testing.T) {
+	b := newBench(t)
+	first := b.register("gateway-1")
+	b.api.Forget()
+	again := b.register("gateway-1")
+	if again.Changed || again.UUID != first.UUID || again.DeviceID != first.DeviceID {
+		t.Errorf("first %+v, again %+v", first, again)
+	}
+	if all := b.api.Requests(""); len(all) != 1 || all[0].Method != "GET" {
+		t.Errorf("%d requests for what is done, want one look", len(all))
+	}
+	if err := os.Remove(filepath.Join(b.root, first.ConfigJSON)); err != nil {
+		t.Fatal(err)
+	}
+	if mended := b.register("gateway-1"); !mended.Changed {
+		t.Error("a config.json that is gone was not written again")
+	}
+	b.holds(first)
+}
+
+// What was deleted in balena is registered anew: the same uuid, and another key, as the old one stays known for ever.
+func TestRegisterDeleted(t *testing.T) {
+	b := newBench(t)
+	first := b.register("gateway-1")
+	key := b.config(first)["deviceApiKey"]
+	b.api.Delete(first.UUID)
+	again := b.register("gateway-1")
+	if !again.Changed || again.UUID != first.UUID || again.DeviceID == first.DeviceID || b.config(again)["deviceApiKey"] == key {
+		t.Errorf("first %+v, again %+v", first, again)
+	}
+	b.holds(again)
+}
+
+// A request whose answer was lost, and then a device that was deleted: the key is known, the device is not.
+func TestRegisterUsedKey(t *testing.T) {
+	b := newBench(t)
+	b.api.Fail(balenaapi.Fault{At: "POST /device/register", Times: 1, Lose: true})
+	c := b.client()
+	c.Tries = 1
+	if _, err := b.store().Register(t.Context(), c, wish("gateway-1")); err == nil {
+		t.Fatal("a lost answer is no error")
+	}
+	b.api.Delete(b.api.Devices()[0].UUID)
+	b.holds(b.register("gateway-1"))
+	if n := len(b.api.Requests("POST /device/register")); n != 3 {
+		t.Errorf("%d requests, want the lost one, one with the used key, one with another", n)
+	}
+}
+
+// A device that is ours, but whose key is not the one that we have: it gets that.
+func TestRegisterForeignKey(t *testing.T) {
+	b := newBench(t)
+	first := b.register("gateway-1")
+	b.api.Revoke(b.config(first)["deviceApiKey"].(string))
+	rec, err := b.store().Load("gateway-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.State = schema.Requested
+	if err := b.store().save(rec); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []balenaapi.Fault{{At: "POST /api-key/", Times: 1, Lose: true}, {At: "POST /api-key/", Times: 1, Status: 503}} {
+		b.api.Fail(f)
+	}
+	again := b.register("gateway-1")
+	if again.UUID != first.UUID || again.DeviceID != first.DeviceID || b.api.Pending() != 0 {
+		t.Errorf("first %+v, again %+v, faults left %d", first, again, b.api.Pending())
+	}
+	b.holds(again)
+}
+
+// faults are what networks and servers do, once.
+func faults() map[string]balenaapi.Fault {
+	return map[string]balenaapi.Fault{
+		"429":  {Status: 429, Header: map[string]string{"Retry-After": "3", "Content-Type": "application/json; charset=utf-8"}, Body: `"Too Many Requests"`},
+		"500":  {Status: 500},
+		"502":  {Status: 502, Header: map[string]string{"Content-Type": "text/html"}, Body: "<html><h1>502 Bad Gateway</h1></html>"},
+		"503":  {Status: 503, Header: map[string]string{"Retry-After": "1"}},
+		"slow": {Slow: 2 * time.Second},
+		"drop": {Drop: true},
+		"lose": {Lose: true},
+		"cut":  {Cut: true},
+	}
+}
+
+// Whatever goes wrong once with whichever request: the device is registered once, and its key is the one in its file.
+func TestRegisterFaults(t *testing.T) {
+	for _, at := range []string{"GET /v7/application", "GET /v7/release", "POST /download-config", "POST /device/register", "GET /v7/device", "GET /actor/v1/whoami"} {
+		for name, fault := range faults() {
+			t.Run(at+" "+name, func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t)
+				fault.At, fault.Times = at, 1
+				b.api.Fail(fault)
+				if at == "GET /v7/device" || at == "GET /actor/v1/whoami" { // asked only where an answer was lost
+					b.api.Fail(balenaapi.Fault{At: "POST /device/register", Times: 1, Lose: true})
+				}
+				w := wish("gateway-1")
+				w.OSVersion = "" // the latest is asked for
+				c := b.client()
+				if name == "slow" {
+					c.Idle = time.Second
+				}
+				doc, err := b.store().Register(t.Context(), c, w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if b.api.Pending() != 0 {
+					t.Error("the fault did not happen")
+				}
+				b.holds(doc)
+				keys, want := b.api.Keys(b.fleet.ID), 1
+				if at == "POST /download-config" && (name == "lose" || name == "cut") {
+					want = 2 // one that nobody has: it can't be helped, as every request makes one
+				}
+				if keys != want {
+					t.Errorf("%d provisioning keys, want %d", keys, want)
+				}
+			})
+		}
+	}
+}
+
+// A fault that lasts ends in an error; when it is over the next run goes on, and still there is one device.
+func TestRegisterInterrupted(t *testing.T) {
+	for _, at := range []string{"POST /download-config", "POST /device/register", "GET /actor/v1/whoami"} {
+		for _, name := range []string{"429", "500", "lose", "cut", "drop"} {
+			t.Run(at+" "+name, func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t)
+				fault := faults()[name]
+				fault.At, fault.Times = at, 5
+				b.api.Fail(fault)
+				if at == "GET /actor/v1/whoami" {
+					b.api.Fail(balenaapi.Fault{At: "POST /device/register", Times: 1, Lose: true})
+				}
+				_, err := b.store().Register(t.Context(), b.client(), wish("gateway-1"))
+				// A registration of which only the answer is lost is recognised within the same run.
+				if err == nil && !(at == "POST /device/register" && (name == "lose" || name == "cut")) {
+					t.Error("no error")
+				}
+				if err != nil && strings.Contains(err.Error(), "canary") {
+					t.Errorf("a key is in %v", err)
+				}
+				b.holds(b.register("gateway-1"))
+			})
+		}
+	}
+}
+
+// Fifty devices at the same moment, each in a process of its own: one config.json is fetched, and each is registered once,
+// although 25 answers are lost.
+func TestRegisterTogether(t *testing.T) {
+	b := newBench(t)
+	const devices = 50
+	for n := range devices / 2 {
+		b.api.Fail(balenaapi.Fault{At: "POST /device/register", Times: 1, After: 2 * n, Lose: true})
+	}
+	docs := make([]*schema.DeviceRegistration, devices)
+	var all sync.WaitGroup
+	for n := range devices {
+		for range 2 { // each twice: a second run that somebody started
+			all.Go(func() {
+				doc, err := b.store().Register(t.Context(), b.client(), wish(fmt.Sprint("gateway-", n)))
+				if err != nil {
+					t.Error(err)
+				}
+				docs[n] = doc
+			})
+		}
+	}
+	all.Wait()
+	if n := b.api.Keys(b.fleet.ID); n != 1 || len(b.api.Requests("POST /download-config")) != 1 {
+		t.Errorf("config.json was fetched %d times, want once", n)
+	}
+	if b.api.Pending() != 0 {
+		t.Errorf("%d answers were not lost", b.api.Pending())
+	}
+	if !t.Failed() {
+		b.holds(docs...)
+	}
+}
+
+// What can't go by itself is an error at once that says what helps, and shows no key.
+func TestRegisterRefused(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spoil    func(*bench, *Wish, *balena.Client)
+		want     string
+		requests int
+	}{
+		"no such fleet":  {func(_ *bench, w *Wish, _ *balena.Client) { w.Fleet = "operator/none" }, "found none that this key may see", 1},
+		"no such number": {func(_ *bench, w *Wish, _ *balena.Client) { w.Fleet = "77" }, "found none", 1},
+		"unknown type":   {func(_ *bench, w *Wish, _ *balena.Client) { w.DeviceType = "nope" }, "Unknown device type nope", 2},
+		"old version":    {func(_ *bench, w *Wish, _ *balena.Client) { w.OSVersion = "1.0.0" }, "no longer supported", 2},
+		"unknown key":    {func(_ *bench, _ *Wish, c *balena.Client) { c.Token = "canary-nobody" }, "status 401", 1},
+		"a fleet's key": {func(b *bench, _ *Wish, c *balena.Client) {
+			c.Token = b.api.AddKey("provisioning", b.fleet.ID, time.Time{})
+		}, "status 401", 1},
+		"key over http":   {func(_ *bench, _ *Wish, c *balena.Client) { c.URL = "http://192.0.2.1" }, "not sent over http", 0},
+		"no name":         {func(_ *bench, w *Wish, _ *balena.Client) { w.Name = "" }, "no name for a device", 0},
+		"name of a novel": {func(_ *bench, w *Wish, _ *balena.Client) { w.Name = strings.Repeat("ä", 50) }, "no name for a device", 0},
+	} {
+		b := newBench(t)
+		w, c := wish("gateway-1"), b.client()
+		tt.spoil(b, &w, c)
+		_, err := b.store().Register(t.Context(), c, w)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+		if n := len(b.api.Requests("")); n != tt.requests {
+			t.Errorf("%s: %d requests, want %d", name, n, tt.requests)
+		}
+	}
+}
+
+func TestRegisterRevokedKey(t *testing.T) {
+	b := newBench(t)
+	first := b.register("gateway-1")
+	b.api.Revoke(b.config(first)["apiKey"].(string))
+	if _, err := b.store().Register(t.Context(), b.client(), wish("gateway-2")); !errors.Is(err, ErrProvisioning) {
+		t.Errorf("error %v, want one about the provisioning key", err)
+	}
+	if err := os.RemoveAll(filepath.Join(b.root, "state/fleets")); err != nil {
+		t.Fatal(err)
+	}
+	b.holds(b.register("gateway-1"), b.register("gateway-2"))
+}
+
+// A session token is as good as a key: registering itself goes by the fleet's key, which is all that it takes.
+func TestRegisterBySession(t *testing.T) {
+	b := newBench(t)
+	c := b.client()
+	c.Token = session
+	w := wish("gateway-1")
+	w.Fleet = fmt.Sprint(b.fleet.ID)
+	doc, err := b.store().Register(t.Context(), c, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.holds(doc)
+}
+
+// The same name in another fleet would leave the first registration without anybody who knows of it.
+func TestRegisterElsewhere(t *testing.T) {
+	b := newBench(t)
+	b.api.AddFleet("operator/others", "generic-amd64")
+	b.register("gateway-1")
+	w := wish("gateway-1")
+	w.Fleet = "others" // by its bare name
+	_, err := b.store().Register(t.Context(), b.client(), w)
+	var elsewhere *Elsewhere
+	if !errors.As(err, &elsewhere) || len(b.api.Devices()) != 1 {
+		t.Errorf("error %v with %d devices, want a refusal and the first", err, len(b.api.Devices()))
+	}
+	if _, _, err := b.store().Remove(t.Context(), b.client(), Removal{Name: "gateway-1"}); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := b.store().Register(t.Context(), b.client(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.holds(doc)
+}
+
+func TestRegisterCheck(t *testing.T) {
+	b := newBench(t)
+	look := func() *schema.DeviceRegistration {
+		t.Helper()
+		doc, err := b.store().CheckRegister(t.Context(), b.client(), wish("gateway-1"))
+		if err != nil || !doc.Check {
+			t.Fatal(doc, err)
+		}
+		return doc
+	}
+	if doc := look(); !doc.Changed || doc.State != schema.None {
+		t.Errorf("%+v", doc)
+	}
+	if _, err := os.Stat(filepath.Join(b.root, "state")); err == nil || len(b.api.Requests("")) != 0 {
+		t.Error("check mode left something")
+	}
+	first := b.register("gateway-1")
+	if doc := look(); doc.Changed || doc.UUID != first.UUID || doc.ConfigJSON != first.ConfigJSON {
+		t.Errorf("%+v", doc)
+	}
+	b.api.Delete(first.UUID)
+	if doc := look(); !doc.Changed || len(b.api.Devices()) != 0 {
+		t.Errorf("%+v", doc)
+	}
+}
+
+func TestDamagedRecord(t *testing.T) {
+	b := newBench(t)
+	doc := b.register("gateway-1")
+	path := filepath.Join(b.root, filepath.Dir(doc.ConfigJSON), recordName)
+	if err := os.WriteFile(path, []byte(`{"schema":"registration/1","api_key":"canary-key"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.store().Register(t.Context(), b.client(), wish("gateway-1"))
+	var invalid *schema.Invalid
+	if !errors.As(err, &invalid) || strings.Contains(err.Error(), "canary") || len(b.api.Devices()) != 1 {
+		t.Errorf("error %v with %d devices, want the file named and nothing done", err, len(b.api.Devices()))
+	}
+}
