@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -227,7 +228,11 @@ func (d *desk) hinted(err error) error {
 	case errors.As(err, &elsewhere):
 		return steps.WithHint(err, "if nothing uses it any more, balena-migrate device remove "+elsewhere.Name+"; otherwise ask for what is there")
 	case errors.As(err, &refused):
-		return steps.WithHint(err, refused.Hint())
+		return steps.WithHint(err, strings.NewReplacer("balena.token_file", "--token-file", "balena.api_url", "--api-url").Replace(refused.Hint()))
+	case balena.Untrusted(err):
+		return steps.WithHint(err, "if it is an openBalena with certificates of its own, name them in --ca")
+	case errors.Is(err, balena.ErrPlain):
+		return steps.WithHint(err, "give an address with https in --api-url")
 	case errors.Is(err, balena.ErrNone):
 		return steps.WithHint(err, "name a version in --os-version")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

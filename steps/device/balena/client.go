@@ -4,6 +4,7 @@ package balena
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -101,6 +102,12 @@ func (r *Refused) Hint() string {
 // ErrPlain is wrapped by the error for an address to which a key would go for everyone to read.
 var ErrPlain = errors.New("a key is not sent over http")
 
+// Untrusted says whether an error is that nobody vouches for the server whom the system, or Client.Roots, trusts.
+func Untrusted(err error) bool {
+	var bad *tls.CertificateVerificationError
+	return errors.As(err, &bad)
+}
+
 // request completes the address of a request.
 func (c *Client) request(path string, query url.Values) host.Request {
 	q := host.Request{
@@ -139,7 +146,7 @@ func (c *Client) insist(ctx context.Context, q func() host.Request, what string,
 	}
 	for n := 1; ; n++ {
 		a, err := c.try(ctx, q(), unread)
-		again := !errors.Is(err, ErrPlain)
+		again := !errors.Is(err, ErrPlain) && !Untrusted(err)
 		if err != nil {
 			err = fmt.Errorf("%s: %w", what, err)
 		} else if err = c.refused(a, what); err != nil {
