@@ -147,3 +147,14 @@ func (s *Server) deviceKey(w http.ResponseWriter, in map[string]any, id string) 
 }
 
 func text500(w http.ResponseWriter) { text(w, 500, "No device found to associate with the api key") }
+
+// Role says whose key a header Authorization has: user, provisioning, device, vpn, or none.
+func (s *Server) Role(header string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text, _ := strings.CutPrefix(header, "Bearer ")
+	if k := s.keys[text]; k != nil {
+		return k.role
+	}
+	return "none"
+}

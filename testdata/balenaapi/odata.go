@@ -14,6 +14,9 @@ var resource = regexp.MustCompile(`^/(v6|v7|resin)/([a-z_]+)(?:\(([^()]*)\))?$`)
 // equals is the one comparison that is understood, in keys and filters.
 var equals = regexp.MustCompile(`\(?([a-z_]+)(?: eq |=)(?:'((?:[^']|'')*)'|(\d+))\)?`)
 
+// alias is how a device type is found by any of its names; here each has one.
+var alias = regexp.MustCompile(`device_type_alias/any\(dta:dta/is_referenced_by__alias eq ('[^']*')\)`)
+
 // row is a row of a resource as it is shown.
 type row map[string]any
 
@@ -32,7 +35,7 @@ func (s *Server) odata(w http.ResponseWriter, r *http.Request) {
 		empty(w, 401)
 		return
 	}
-	match, ok := where(at[3], r.URL.Query().Get("$filter"))
+	match, ok := where(at[3], query(r).Get("$filter"))
 	if !ok {
 		empty(w, 500)
 		return
@@ -45,8 +48,8 @@ func (s *Server) odata(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case r.Method == http.MethodGet:
-		get(w, found, r.URL.Query())
-	case r.Method == http.MethodDelete && at[2] == "device" && (at[3] != "" || r.URL.Query().Get("$filter") != ""):
+		get(w, found, query(r))
+	case r.Method == http.MethodDelete && at[2] == "device" && (at[3] != "" || query(r).Get("$filter") != ""):
 		for _, one := range found {
 			s.remove(s.device(fmt.Sprint(one["uuid"])))
 		}
@@ -65,6 +68,15 @@ func (s *Server) odata(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// query is what a request asks for. A semicolon parts nothing in it: it is OData's own, inside an expansion.
+func query(r *http.Request) url.Values {
+	q, err := url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B"))
+	if err != nil {
+		return nil
+	}
+	return q
+}
+
 // where makes a filter of a key and a filter: comparisons of which one has to hold, as keys have one and filters are asked.
 func where(id, filter string) (func(row) bool, bool) {
 	if id != "" && strings.Trim(id, "0123456789") == "" {
@@ -75,6 +87,7 @@ func where(id, filter string) (func(row) bool, bool) {
 		if text == "" {
 			continue
 		}
+		text = alias.ReplaceAllString(text, "slug eq $1")
 		all := equals.FindAllStringSubmatch(text, -1)
 		rest := strings.Trim(strings.NewReplacer(" or ", "", "(", "", ")", "").Replace(equals.ReplaceAllString(text, "")), " ")
 		if strings.Contains(text, "is_host") { // the filter for releases is not looked into

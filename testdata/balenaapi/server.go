@@ -128,7 +128,7 @@ func (s *Server) id() int64 { s.ids++; return s.ids }
 
 // random is like the server's keys: 32 characters.
 func (s *Server) random() string {
-	return fmt.Sprintf("%016x%016x", s.id()*0x9e3779b97f4a7c1, s.id()*0x2545f4914f6cdd1)
+	return fmt.Sprintf("%016x%016x", uint64(s.id())*0x9e3779b97f4a7c15, uint64(s.id())*0x2545f4914f6cdd1d)
 }
 
 func (s *Server) fleet(match func(*Fleet) bool) *Fleet {

@@ -40,8 +40,15 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
+// head is an answer without its body.
+type head struct {
+	StatusCode       int
+	Header           http.Header
+	TransferEncoding []string
+}
+
 // ask makes a request "METHOD path [key [body]]".
-func (b *bench) ask(text string, header ...string) (*http.Response, string) {
+func (b *bench) ask(text string, header ...string) (head, string) {
 	b.t.Helper()
 	word := strings.SplitN(b.names.Replace(text), " ", 4)
 	for len(word) < 4 {
@@ -70,7 +77,7 @@ func (b *bench) ask(text string, header ...string) (*http.Response, string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return res, string(body)
+	return head{res.StatusCode, res.Header, res.TransferEncoding}, string(body)
 }
 
 const device = `{"application":FLEET,"device_type":"generic-amd64","uuid":"ID32"`
