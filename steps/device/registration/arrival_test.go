@@ -227,7 +227,7 @@ func TestWaitEnds(t *testing.T) {
 		t.Errorf("interrupted: %v", err)
 	}
 	b.api.Delete(d.UUID)
-	if got := b.wait(p); got.Registered || got.Online || !strings.Contains(got.Msg, "balena knows no such device") {
+	if got := b.wait(p); got.Registered || got.Online || got.Looks != 1 || !strings.Contains(got.Msg, "balena knows no such device") {
 		t.Errorf("deleted: %+v", got)
 	}
 }
