@@ -120,16 +120,16 @@ func (c deviceRemoveCmd) Run(ctx context.Context, t terminal) error {
 	return d.say(doc, doc.Msg)
 }
 
-// desk is the controller's side of a device: its registration, and the API.
-type desk struct {
+// registrar is the controller's side of a device: its registration, and the API.
+type registrar struct {
 	out    *output
 	store  *registration.Store
 	client *balena.Client
 	ca     string
 }
 
-// known opens the desk of a device with the API that it is registered with.
-func (c deviceCommon) known(t terminal) (*desk, error) {
+// known opens the registrar of a device with the API that it is registered with.
+func (c deviceCommon) known(t terminal) (*registrar, error) {
 	dir, err := filepath.Abs(c.State)
 	if err != nil {
 		return nil, err
@@ -152,7 +152,7 @@ func named(err error) error {
 }
 
 // open gets store and client ready.
-func (c deviceCommon) open(t terminal, api, ca string) (*desk, error) {
+func (c deviceCommon) open(t terminal, api, ca string) (*registrar, error) {
 	out, err := newOutput(t, c.JSON)
 	if err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func (c deviceCommon) open(t terminal, api, ca string) (*desk, error) {
 	if u, err := url.Parse(api); err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" {
 		return nil, &usageError{fmt.Errorf("--api-url %s: expected an address such as https://api.balena-cloud.com", host.Shown(api))}
 	}
-	d := &desk{out: out, store: &registration.Store{Files: host.At("/"), Dir: dir}, ca: ca}
+	d := &registrar{out: out, store: &registration.Store{Files: host.At("/"), Dir: dir}, ca: ca}
 	if d.client, err = c.client(api); err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func (c deviceCommon) client(api string) (*balena.Client, error) {
 }
 
 // say shows a document, or its line to a person.
-func (d *desk) say(doc any, msg string) error {
+func (d *registrar) say(doc any, msg string) error {
 	if d.out.json {
 		return d.out.document(doc)
 	}
@@ -217,7 +217,7 @@ func (d *desk) say(doc any, msg string) error {
 }
 
 // hinted says what helps.
-func (d *desk) hinted(err error) error {
+func (d *registrar) hinted(err error) error {
 	var refused *balena.Refused
 	var elsewhere *registration.Elsewhere
 	switch {
