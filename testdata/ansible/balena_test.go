@@ -94,8 +94,15 @@ here=$(dirname "$0")/balena-migrate-real
 cat >/dev/null
 facts='{}'
 if [ "$2" = reboot ]; then
-	facts='{"reboot":{"boot_id":"00000000-0000-0000-0000-000000000000"}}'
-	case $(cat /opt/verdict)\ $* in left*--check*) ;; left*) (sleep 1; kill 1) >/dev/null 2>&1 </dev/null & ;; esac
+	boot=00000000-0000-0000-0000-000000000000
+	case $(cat /opt/verdict)\ $* in
+	left*--check*) ;;
+	left*)
+		boot=$(cat /proc/sys/kernel/random/boot_id)
+		(sleep 1; kill 1) >/dev/null 2>&1 </dev/null &
+		;;
+	esac
+	facts='{"reboot":{"boot_id":"'$boot'"}}'
 fi
 if [ "$2" = "$(cat /opt/fails)" ]; then
 	echo '{"schema":"result/1","step":"'"$2"'","status":"failed","changed":false,"failed":true,"msg":"no room","error":{"message":"no room","hint":""}}'
