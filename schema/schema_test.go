@@ -18,6 +18,7 @@ func documents() map[string]any {
 		"device-report": &DeviceReport{}, "fleet-report": &FleetReport{},
 		"config-import": &ConfigImport{},
 		"image-write":   &ImageWrite{},
+		"registration":  &Registration{}, "device-registration": &DeviceRegistration{}, "device-arrival": &DeviceArrival{},
 		"worker":        &Worker{},
 	}
 }
