@@ -18,7 +18,6 @@ func newPi(t *testing.T, files map[string]string) *hosttest.Host {
 	cell(h, "capabilities", "\x7f")
 	cell(h, "partition", "\x01")
 	cell(h, "tryboot", "\x00")
-	h.Put("/sys/dev/block/179:1/partition", "1\n")
 	h.Put("/dev/vcio", "")
 	if err := os.MkdirAll(filepath.Join(h.Root(), "run/systemd/system"), 0o755); err != nil {
 		t.Fatal(err)
@@ -97,7 +96,7 @@ func TestNoTryboot(t *testing.T) {
 		"Debian's kernel":    {change: func(h *hosttest.Host) { _ = h.Remove("/dev/vcio") }, want: "/dev/vcio"},
 		"an old kernel":      {change: func(h *hosttest.Host) { h.Put("/proc/sys/kernel/osrelease", "5.4.83-v8+\n") }, want: "from 5.10 on"},
 		"another init":       {change: func(h *hosttest.Host) { _ = h.Remove("/run/systemd/system") }, want: "not systemd"},
-		"a later partition":  {change: func(h *hosttest.Host) { h.Put("/sys/dev/block/179:1/partition", "2\n"); cell(h, "partition", "\x02") }, want: "first partition"},
+		"a later partition":  {change: func(h *hosttest.Host) { h.Put(card+"/mmcblk0p1/partition", "2\n"); cell(h, "partition", "\x02") }, want: "first partition"},
 		"A/B by partition":   {files: map[string]string{"autoboot.txt": "[all]\ntryboot_a_b=1\n"}, want: "tryboot_a_b"},
 		"sections of others": {files: map[string]string{"config.txt": "[tryboot]\ndtparam=audio=on\n"}, want: "[tryboot]"},
 		"another's trial":    {files: map[string]string{"tryboot.txt": "kernel=new.img\n"}, want: "tryboot.txt of another's"},

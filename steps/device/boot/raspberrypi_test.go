@@ -15,6 +15,9 @@ import (
 	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 )
 
+// card is the directory of the SD card.
+const card = "/sys/devices/platform/emmc2bus/fe340000.mmc/mmc_host/mmc0/mmc0:aaaa/block/mmcblk0"
+
 const piRelease = "6.6.31+rpt-rpi-v8"
 
 // pi is a Raspberry Pi 4 whose boot partition is mounted at dir, with these files on it.
@@ -28,6 +31,11 @@ func pi(t *testing.T, dir string, files map[string]string) *hosttest.Host {
 		"/proc/self/mountinfo":       "22 1 179:2 / / rw - ext4 /dev/mmcblk0p2 rw\n23 22 179:1 / " + dir + " rw - vfat /dev/mmcblk0p1 rw\n",
 	})
 	h.MachineName = "aarch64"
+	for _, n := range []string{"1", "2"} {
+		h.Put(card+"/mmcblk0p"+n+"/partition", n+"\n")
+		h.Link("/sys/class/block/mmcblk0p"+n, card+"/mmcblk0p"+n)
+		h.Link("/sys/dev/block/179:"+n, card+"/mmcblk0p"+n)
+	}
 	for name, text := range map[string]string{
 		"config.txt": "auto_initramfs=1\n", "cmdline.txt": "console=serial0 root=PARTUUID=1-02 quiet\n", "kernel8.img": "kernel", "initramfs8": "host's",
 	} {
