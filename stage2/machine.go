@@ -44,6 +44,7 @@ type machine struct {
 	boot      partition          // findPartitions
 	data      partition          // findPartitions
 	gone      []efivar.HardDrive // oldPartitions
+	damaged   string             // verify: the stamp of what was found damaged
 	rehearsed bool               // rehearse
 	dog       *watchdog          // readPlan, nil without one
 	logLost   bool               // keepLog

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"time"
 
@@ -108,7 +109,19 @@ func (m *machine) leaveWord() error {
 	if err == nil {
 		err = m.WriteFile(path.Join(work, flashplan.OutcomeName), data, 0o600)
 	}
+	if m.damaged != "" {
+		err = errors.Join(err, m.forget(path.Join(work, m.damaged)))
+	}
 	return errors.Join(err, m.writable(m.plan.WorkFS.UUID, false))
+}
+
+// forget removes a stamp. With it stage 1 would take a damaged file, whose size and times are right, for a good one, and
+// every further attempt would end here.
+func (m *machine) forget(stamp string) error {
+	if err := m.Remove(stamp); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // keepLog writes the log so far to the partition that the operator named for it. Nothing depends on its success (S123).

@@ -125,11 +125,13 @@ func (m *machine) verify(ctx context.Context) error {
 		return err
 	}
 	if err := flash.Verify(ctx, m.img, m.options("verify")); err != nil {
+		m.damaged = flashplan.ImageStamp
 		return err
 	}
 	if m.backup != nil {
 		got, err := sum(io.NewSectionReader(m.backup, 0, m.backup.Size()))
 		if err != nil || got != m.plan.Backup.SHA256 {
+			m.damaged = flashplan.BackupStamp
 			return errors.Join(fmt.Errorf("backup: SHA-256 %q, expected %s", got, m.plan.Backup.SHA256), err)
 		}
 	}

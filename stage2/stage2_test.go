@@ -86,9 +86,15 @@ func TestFailuresLeftOfTheLine(t *testing.T) {
 		{"other kernel", "kernel", "reboot", func(_ *testing.T, l *lab) { l.h.Put("/proc/sys/kernel/osrelease", "5.10\n") }},
 		{"record damaged", "armed.json", "exec /init", func(_ *testing.T, l *lab) { l.h.Put(oldRoot+workDir+"/"+disarm.RecordName, "junk") }},
 	}
+	// What is damaged is not to be taken for good by its size and times again.
+	forgets := map[string]string{"image flipped": flashplan.ImageStamp, "backup changed": flashplan.BackupStamp}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newLab(t)
+			stamps := []string{flashplan.ImageStamp, flashplan.BackupStamp}
+			for _, name := range stamps {
+				l.h.Put(oldRoot+workDir+"/"+name, "{}")
+			}
 			tt.breakIt(t, l)
 			before := l.diskBytes(t, 16<<20)
 			l.start()
@@ -104,6 +110,11 @@ func TestFailuresLeftOfTheLine(t *testing.T) {
 			}
 			if tt.ended == "reboot" {
 				l.wantDisarmed(t)
+			}
+			for _, name := range stamps {
+				if _, err := l.h.Stat(oldRoot + workDir + "/" + name); (err != nil) != (name == forgets[tt.name]) {
+					t.Errorf("stamp %s: %v, forgotten is %q", name, err, forgets[tt.name])
+				}
 			}
 		})
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
-	"github.com/balena-community/balena-migrate/steps/device/seedconf"
+	"github.com/balena-community/balena-migrate/steps/device/shellvars"
 )
 
 // Exit codes; the README documents them.
@@ -153,7 +153,7 @@ func stepOf(command string, args []string) string {
 func exitCode(err error) int {
 	var usage *usageError
 	var invalid *schema.Invalid
-	var refused *seedconf.Refused
+	var refused *shellvars.Refused
 	switch {
 	case err == nil:
 		return exitConverged

@@ -21,6 +21,7 @@ import (
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps"
 )
 
@@ -29,7 +30,7 @@ import (
 // what the script printed.
 const (
 	archiveName  = "backup.tgz"
-	stampName    = "backup.stamp.json"
+	stampName    = flashplan.BackupStamp
 	logName      = "backup.log"
 	scriptDir    = "backup.script"
 	scriptOutput = scriptDir + "/backup.tgz"

@@ -31,6 +31,7 @@ import (
 	"path"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/stage2/flashplan"
 	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
 	"github.com/balena-community/balena-migrate/steps/host"
@@ -40,7 +41,7 @@ import (
 const (
 	imageName = "image.gz"
 	indexName = "image.index.json"
-	stampName = "image.stamp.json"
+	stampName = flashplan.ImageStamp
 )
 
 // fileMode is that of all three. The image is no secret; nobody else needs it either.

@@ -1,3 +1,6 @@
+// Package migdb reads the fleets of the predecessor: its database of unit files (S141, S142, F9), and makes an inventory for
+// Ansible of them. A unit file is a piece of shell that migdb sourced; here it is read and never executed, see package
+// shellvars.
 package migdb
 
 import (
@@ -8,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/balena-community/balena-migrate/steps/device/shellvars"
 )
 
 // Unit is a device of migdb. State is the folder its file lies in, or would by its STATUS.
@@ -85,7 +90,10 @@ const forbidden = " \t\n\r:,[]{}!&*?~/\\\"'"
 
 // read reads a unit file. The warnings name variables that nothing is known of.
 func read(data []byte, name string) (*Unit, []string, error) {
-	list, err := parse(data, name)
+	file, err := shellvars.Read(data, name)
+	if err == nil && len(file.Problems) > 0 {
+		err = &shellvars.Refused{Source: name, Problems: file.Problems}
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,19 +103,21 @@ func read(data []byte, name string) (*Unit, []string, error) {
 	}
 	var warnings []string
 	var problems []error
-	for _, a := range list {
-		setter, ok := known[a.name]
+	for _, s := range file.Settings {
+		setter, ok := known[s.Name]
 		if !ok {
-			warnings = append(warnings, fmt.Sprintf("%s:%d: unknown variable %s is left out", name, a.line, a.name))
+			warnings = append(warnings, fmt.Sprintf("%s:%d: unknown variable %s is left out", name, s.Line, s.Name))
 		}
 		if setter == nil {
 			continue
 		}
-		if err := setter(u, a.value); err != nil {
-			problems = append(problems, fmt.Errorf("%s:%d: %s: %w", name, a.line, a.name, err))
+		if s.List != nil {
+			problems = append(problems, fmt.Errorf("%s:%d: %s: found a list, expected one value", name, s.Line, s.Name))
+		} else if err := setter(u, s.Value); err != nil {
+			problems = append(problems, fmt.Errorf("%s:%d: %s: %w", name, s.Line, s.Name, err))
 		}
-		if a.name == "MIG_SSH_PASSWD" {
-			u.passwordFrom = fmt.Sprintf("%s:%d", name, a.line)
+		if s.Name == "MIG_SSH_PASSWD" {
+			u.passwordFrom = fmt.Sprintf("%s:%d", name, s.Line)
 		}
 	}
 	problems = append(problems, u.complete()...)

@@ -5,10 +5,11 @@ import (
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps/device/shellvars"
 )
 
 // rule turns a variable into members of the configuration.
-type rule func(im *importer, s setting)
+type rule func(im *importer, s shellvars.Setting)
 
 // rules are the variables that mean something here (S13–S34).
 func rules() map[string]rule {
@@ -52,31 +53,31 @@ func rules() map[string]rule {
 }
 
 // later is for variables that mean something only together: see together.go.
-func later(*importer, setting) {}
+func later(*importer, shellvars.Setting) {}
 
 // toText takes a value as it is; one that is empty leaves the default, as it did.
 func toText(key string) rule {
-	return func(im *importer, s setting) {
+	return func(im *importer, s shellvars.Setting) {
 		if im.empty(s) {
 			return
 		}
-		im.set(s, key, s.value)
+		im.set(s, key, s.Value)
 	}
 }
 
 // toFile takes the name of a file.
 func toFile(key string) rule {
-	return func(im *importer, s setting) {
+	return func(im *importer, s shellvars.Setting) {
 		if im.empty(s) {
 			return
 		}
-		im.set(s, key, im.file(s.value))
+		im.set(s, key, im.file(s.Value))
 	}
 }
 
 // toBool takes TRUE, FALSE or nothing, which is FALSE; reversed for variables that begin with NO.
 func toBool(key string, reversed bool) rule {
-	return func(im *importer, s setting) {
+	return func(im *importer, s shellvars.Setting) {
 		if value, ok := im.truth(s); ok {
 			im.set(s, key, value != reversed)
 		}
@@ -85,7 +86,7 @@ func toBool(key string, reversed bool) rule {
 
 // toNumber takes a number; nothing leaves the default.
 func toNumber(key string) rule {
-	return func(im *importer, s setting) {
+	return func(im *importer, s shellvars.Setting) {
 		if im.empty(s) {
 			return
 		}
@@ -97,7 +98,7 @@ func toNumber(key string) rule {
 
 // toMiB takes a number of KiB.
 func toMiB(key string) rule {
-	return func(im *importer, s setting) {
+	return func(im *importer, s shellvars.Setting) {
 		if im.empty(s) {
 			return
 		}
@@ -112,21 +113,21 @@ func mib(kib int64) int64 { return (kib + 1023) / 1024 }
 
 // wonOver is for variables that used to win over an option (S9).
 func wonOver(option string, r rule) rule {
-	return func(im *importer, s setting) {
+	return func(im *importer, s shellvars.Setting) {
 		r(im, s)
-		if s.value != "" {
+		if s.Value != "" {
 			im.note(s, schema.ImportChanged, "it used to win over "+option+" on the command line; there is no such option now")
 		}
 	}
 }
 
 // empty notes a variable without a value.
-func (im *importer) empty(s setting) bool {
-	if s.list != nil {
-		im.refuse(s.Position, "a list for "+s.name, "one value", "write NAME=value")
+func (im *importer) empty(s shellvars.Setting) bool {
+	if s.List != nil {
+		im.Refuse(s.Position, "a list for "+s.Name, "one value", "write NAME=value")
 		return true
 	}
-	if s.value == "" {
+	if s.Value == "" {
 		im.note(s, schema.ImportUnused, "it has no value, which leaves the default")
 		return true
 	}
@@ -134,38 +135,38 @@ func (im *importer) empty(s setting) bool {
 }
 
 // truth is the value of a switch. The predecessor took whatever is not exactly TRUE for no.
-func (im *importer) truth(s setting) (value, ok bool) {
+func (im *importer) truth(s shellvars.Setting) (value, ok bool) {
 	switch {
-	case s.list == nil && s.value == "TRUE":
+	case s.List == nil && s.Value == "TRUE":
 		return true, true
-	case s.list == nil && (s.value == "" || s.value == "FALSE"):
+	case s.List == nil && (s.Value == "" || s.Value == "FALSE"):
 		return false, true
 	}
-	im.refuse(s.Position, "another value for "+s.name, "TRUE, FALSE or nothing", "the predecessor took it for FALSE; say which is meant")
+	im.Refuse(s.Position, "another value for "+s.Name, "TRUE, FALSE or nothing", "the predecessor took it for FALSE; say which is meant")
 	return false, false
 }
 
 // number is a count.
-func (im *importer) number(s setting) (int64, bool) {
-	n, err := strconv.ParseInt(s.value, 10, 64)
+func (im *importer) number(s shellvars.Setting) (int64, bool) {
+	n, err := strconv.ParseInt(s.Value, 10, 64)
 	const most = 1 << 40
 	if err != nil || n < 0 || n > most {
-		im.refuse(s.Position, "another value for "+s.name, "a number", "correct it")
+		im.Refuse(s.Position, "another value for "+s.Name, "a number", "correct it")
 		return 0, false
 	}
 	return n, true
 }
 
-func home(im *importer, s setting) {
+func home(im *importer, s shellvars.Setting) {
 	if !im.empty(s) {
 		im.note(s, schema.ImportChanged, "names of files get it in front of them; products go into --work-dir, and the command line always wins")
 	}
 }
 
 // connectionFiles takes NetworkManager's files (S19, S81).
-func connectionFiles(im *importer, s setting) {
+func connectionFiles(im *importer, s shellvars.Setting) {
 	files := []string{}
-	for _, name := range s.words() {
+	for _, name := range s.Words() {
 		files = append(files, im.file(name))
 	}
 	if len(files) == 0 {
@@ -177,16 +178,16 @@ func connectionFiles(im *importer, s setting) {
 }
 
 // firstIndex takes the number of connection files that are in the image already (S10, S20).
-func firstIndex(im *importer, s setting) {
+func firstIndex(im *importer, s shellvars.Setting) {
 	const most = 98
-	n, err := strconv.Atoi(s.value)
+	n, err := strconv.Atoi(s.Value)
 	switch {
-	case s.list == nil && (s.value == "" || s.value == "FALSE"):
+	case s.List == nil && (s.Value == "" || s.Value == "FALSE"):
 		n = 0
-	case s.value == "TRUE":
+	case s.Value == "TRUE":
 		n = 1
 	case err != nil || n < 0 || n > most:
-		im.refuse(s.Position, "another value for "+s.name, "TRUE, FALSE, nothing or a number", "write how many connection files the image has")
+		im.Refuse(s.Position, "another value for "+s.Name, "TRUE, FALSE, nothing or a number", "write how many connection files the image has")
 		return
 	}
 	im.set(s, "network.first_index", n+1)
@@ -197,8 +198,8 @@ func firstIndex(im *importer, s setting) {
 }
 
 // reboot takes the delay (S24).
-func reboot(im *importer, s setting) {
-	switch s.value {
+func reboot(im *importer, s shellvars.Setting) {
+	switch s.Value {
 	case "", "FALSE":
 		im.note(s, schema.ImportUnused, "off, as here: a reboot is asked for by --reboot")
 		return
@@ -215,8 +216,8 @@ func reboot(im *importer, s setting) {
 }
 
 // termExit takes what was run when nothing was flashed (S27). Nothing of it is run here: it may say which way to go.
-func termExit(im *importer, s setting) {
-	first, _, _ := strings.Cut(strings.TrimSpace(s.value), " ")
+func termExit(im *importer, s shellvars.Setting) {
+	first, _, _ := strings.Cut(strings.TrimSpace(s.Value), " ")
 	switch first {
 	case "reboot":
 		im.set(s, "stage2.after_no_flash", "reboot")

@@ -5,12 +5,13 @@ import (
 	"strings"
 
 	"github.com/balena-community/balena-migrate/schema"
+	"github.com/balena-community/balena-migrate/steps/device/shellvars"
 )
 
 // wifi decides which networks go along (S17, S18, S76): all of them, those that a file lists, or none.
 func (im *importer) wifi() {
-	all, allSet := im.get("MIGRATE_ALL_WIFIS")
-	list, listSet := im.get("MIGRATE_WIFI_CFG")
+	all, allSet := im.Get("MIGRATE_ALL_WIFIS")
+	list, listSet := im.Get("MIGRATE_WIFI_CFG")
 	if yes, ok := im.truth(all); !ok {
 		return
 	} else if yes {
@@ -23,20 +24,20 @@ func (im *importer) wifi() {
 	by := list
 	if !listSet {
 		by = all
-		list.value = "migrate-wifis" // the predecessor's default
-		if !im.exists(im.file(list.value)) {
-			list.value = ""
+		list.Value = "migrate-wifis" // the predecessor's default
+		if !im.exists(im.file(list.Value)) {
+			list.Value = ""
 		}
 	}
 	if !allSet && !listSet {
-		im.implied(list.value)
+		im.implied(list.Value)
 		return
 	}
-	if list.value == "" {
+	if list.Value == "" {
 		im.set(by, "network.wifi", "none")
 	} else {
 		im.set(by, "network.wifi", "listed")
-		im.set(by, "network.ssid_file", im.file(list.value))
+		im.set(by, "network.ssid_file", im.file(list.Value))
 	}
 	if listSet && allSet {
 		im.mapped(all, "network.wifi")
@@ -46,7 +47,7 @@ func (im *importer) wifi() {
 // implied is for files that say nothing of networks, to which the predecessor took none but those of its default list.
 // No variable stands for it, so the note is on the file's first line.
 func (im *importer) implied(list string) {
-	here := setting{Position: Position{1, 1}, name: "MIGRATE_ALL_WIFIS"}
+	here := shellvars.Setting{Position: shellvars.Position{Line: 1, Column: 1}, Name: "MIGRATE_ALL_WIFIS"}
 	if list == "" {
 		im.set(here, "network.wifi", "none")
 	} else {
@@ -80,27 +81,27 @@ func (im *importer) hosts() {
 
 // address is what two variables say together; not ok when neither is set, or one is no use.
 func (im *importer) address(hostName, portName, host string, port int64) (string, int64, bool) {
-	h, hostSet := im.get(hostName)
-	p, portSet := im.get(portName)
+	h, hostSet := im.Get(hostName)
+	p, portSet := im.Get(portName)
 	if hostSet {
-		if strings.ContainsAny(h.value, "/ ") || h.list != nil {
-			im.refuse(h.Position, "another value for "+hostName, "a host, or host:port", "correct it")
+		if strings.ContainsAny(h.Value, "/ ") || h.List != nil {
+			im.Refuse(h.Position, "another value for "+hostName, "a host, or host:port", "correct it")
 			return "", 0, false
 		}
 		var own string
-		host, own, _ = strings.Cut(h.value, ":")
+		host, own, _ = strings.Cut(h.Value, ":")
 		if own != "" {
-			p, portSet = setting{Position: h.Position, name: h.name, value: own}, true
+			p, portSet = shellvars.Setting{Position: h.Position, Name: h.Name, Value: own}, true
 		}
 	}
-	if !portSet || p.value == "" {
+	if !portSet || p.Value == "" {
 		if portSet {
 			im.empty(p)
 		}
 		return host, port, hostSet
 	}
 	n, ok := im.number(p)
-	if ok && p.name == portName && n == port {
+	if ok && p.Name == portName && n == port {
 		im.note(p, schema.ImportUnused, "it is the default")
 	}
 	return host, n, ok
@@ -109,16 +110,16 @@ func (im *importer) address(hostName, portName, host string, port int64) (string
 // setBoth gives a member its value from those of two variables that are set.
 func (im *importer) setBoth(first, second, key string, value any) {
 	for _, name := range []string{second, first} {
-		if s, ok := im.get(name); ok && !im.told(s) {
+		if s, ok := im.Get(name); ok && !im.told(s) {
 			im.set(s, key, value)
 		}
 	}
 }
 
 // told says whether a variable was found to decide nothing.
-func (im *importer) told(s setting) bool {
+func (im *importer) told(s shellvars.Setting) bool {
 	for _, n := range im.notes {
-		if n.Variable == s.name && n.Line == s.Line && n.Kind == schema.ImportUnused {
+		if n.Variable == s.Name && n.Line == s.Line && n.Kind == schema.ImportUnused {
 			return true
 		}
 	}
@@ -127,15 +128,15 @@ func (im *importer) told(s setting) bool {
 
 // backup takes the script, else the definition (S87, S88).
 func (im *importer) backup() {
-	script, hasScript := im.get("BACKUP_SCRIPT")
-	definition, hasDefinition := im.get("BACKUP_DEFINITION")
+	script, hasScript := im.Get("BACKUP_SCRIPT")
+	definition, hasDefinition := im.Get("BACKUP_DEFINITION")
 	if hasScript {
 		toFile("backup.script")(im, script)
 	}
 	if !hasDefinition {
 		return
 	}
-	if script.value != "" && definition.value != "" {
+	if script.Value != "" && definition.Value != "" {
 		im.note(definition, schema.ImportUnused, "it has no effect beside BACKUP_SCRIPT")
 		return
 	}
@@ -144,15 +145,15 @@ func (im *importer) backup() {
 
 // grub takes the boot loader's files, which mattered only where one was to be installed (S34, S57).
 func (im *importer) grub() {
-	install, ok := im.get("GRUB_INSTALL")
+	install, ok := im.Get("GRUB_INSTALL")
 	yes, valid := im.truth(install)
 	files := map[string]string{"GRUB_CFG": "boot.grub.cfg", "GRUB_BOOT_IMG": "boot.grub.boot_img", "GRUB_CORE_IMG": "boot.grub.core_img"}
 	images := 0
 	for _, name := range []string{"GRUB_CFG", "GRUB_BOOT_IMG", "GRUB_CORE_IMG"} {
-		s, set := im.get(name)
+		s, set := im.Get(name)
 		switch {
 		case !set:
-		case s.value == "" || s.list != nil:
+		case s.Value == "" || s.List != nil:
 			im.empty(s)
 		case !yes:
 			im.note(s, schema.ImportUnused, "it had no effect without GRUB_INSTALL=TRUE, and is left out")
@@ -179,9 +180,9 @@ func (im *importer) grub() {
 // memory takes the larger of what had to stay free in the two stages (S29), for which there is one measure here.
 func (im *importer) memory() {
 	var most int64
-	var by []setting
+	var by []shellvars.Setting
 	for _, name := range []string{"MEM_MIN_FREE_S1", "MEM_MIN_FREE_S2"} {
-		s, set := im.get(name)
+		s, set := im.Get(name)
 		if !set || im.empty(s) {
 			continue
 		}

@@ -1,4 +1,4 @@
-package seedconf
+package shellvars
 
 import (
 	"strings"
@@ -8,21 +8,21 @@ import (
 
 // word is the text that a shell makes of a word, quotes and backslashes removed. What it would have to look up is
 // refused. In an array, unlike in a plain assignment, a shell also looks for files that match.
-func (r *reader) word(w *syntax.Word, inArray bool) string {
+func (r *File) word(w *syntax.Word, inArray bool) string {
 	var b strings.Builder
 	for i, part := range w.Parts {
 		switch p := part.(type) {
 		case *syntax.Lit:
 			if i == 0 && strings.HasPrefix(p.Value, "~") {
-				r.refuse(place(p.Pos()), "~, which stands for a home directory", "constant text", "write the path out")
+				r.Refuse(place(p.Pos()), "~, which stands for a home directory", "constant text", "write the path out")
 			}
 			if inArray && pattern(p.Value) {
-				r.refuse(place(p.Pos()), "a pattern for names of files", "constant text", "write the names out, or quote them")
+				r.Refuse(place(p.Pos()), "a pattern for names of files", "constant text", "write the names out, or quote them")
 			}
 			b.WriteString(unescape(p.Value, ""))
 		case *syntax.SglQuoted:
 			if p.Dollar && strings.ContainsRune(p.Value, '\\') {
-				r.refuse(place(p.Pos()), "$'…' with escapes", "constant text", "write it in plain quotes")
+				r.Refuse(place(p.Pos()), "$'…' with escapes", "constant text", "write it in plain quotes")
 			}
 			b.WriteString(p.Value)
 		case *syntax.DblQuoted:
@@ -35,7 +35,7 @@ func (r *reader) word(w *syntax.Word, inArray bool) string {
 }
 
 // quoted is the text between double quotes.
-func (r *reader) quoted(q *syntax.DblQuoted) string {
+func (r *File) quoted(q *syntax.DblQuoted) string {
 	var b strings.Builder
 	for _, part := range q.Parts {
 		lit, ok := part.(*syntax.Lit)
@@ -49,7 +49,7 @@ func (r *reader) quoted(q *syntax.DblQuoted) string {
 }
 
 // expansion refuses what only a shell at work knows.
-func (r *reader) expansion(part syntax.WordPart) {
+func (r *File) expansion(part syntax.WordPart) {
 	got := "an expansion"
 	switch part.(type) {
 	case *syntax.CmdSubst:
@@ -61,7 +61,7 @@ func (r *reader) expansion(part syntax.WordPart) {
 	case *syntax.ProcSubst:
 		got = "a process substitution"
 	}
-	r.refuse(place(part.Pos()), got, "constant text", "nothing in this file is run; write the value out, or quote it with ' if it is meant as it stands")
+	r.Refuse(place(part.Pos()), got, "constant text", "nothing in this file is run; write the value out, or quote it with ' if it is meant as it stands")
 }
 
 // unescape removes the backslashes that quote: outside quotes every one, between double quotes those before one of
