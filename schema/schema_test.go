@@ -19,7 +19,7 @@ func documents() map[string]any {
 		"config-import": &ConfigImport{},
 		"image-write":   &ImageWrite{},
 		"registration":  &Registration{}, "device-registration": &DeviceRegistration{}, "device-arrival": &DeviceArrival{},
-		"worker":        &Worker{},
+		"worker": &Worker{},
 	}
 }
 
