@@ -26,6 +26,11 @@ func testBalenaLost(t *testing.T, b bench, d *device, c *cloud) {
 	if len(c.Requests("DELETE")) != 0 {
 		t.Error("a registration was removed that may be in use")
 	}
+	c.arrive(device)
+	run = d.playbook(p, migrate, c.vars(t, map[string]any{"balena_migrate_confirm": true})...)
+	if r := d.report(t); r.Fate != schema.FateOnline || run.code != 0 || len(c.Requests("POST /device/register")) != 1 {
+		t.Errorf("a rerun after it arrived: %s: %q, exit code %d; want online, 0\n%s", r.Fate, r.Reason, run.code, run.screen)
+	}
 }
 
 // testBalenaBack: E15, S152.
