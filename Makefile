@@ -8,7 +8,7 @@ PLATFORMS  = linux-amd64 linux-386 linux-armv6 linux-armv7 linux-arm64
 BIN        = $(CURDIR)/bin
 LINT       = golangci-lint-v2.15.0
 
-.PHONY: build test unit nm ansible browser sdk lint lab lab-all demo bench faults fuzz reproducible dist clean setup
+.PHONY: build test unit nm ansible browser sdk scale lint lab lab-all demo bench faults fuzz reproducible dist clean setup
 
 BIN_OUT   ?= bin/balena-migrate
 
@@ -50,6 +50,12 @@ fuzz:
 ansible: dist
 	cd ansible && ANSIBLE_COLLECTIONS_PATHS=collections ansible-lint --offline --profile production
 	$(GO) test -count=1 -timeout 20m ./testdata/ansible
+	$(GO) test -count=1 -timeout 20m -run 'TestNothing|TestFleet' ./testdata/scale
+
+# A thousand devices, and what one costs the controller beside ssh, raw and command. It wants a quiet machine.
+scale: setup
+	$(GO) test -count=1 -timeout 20m -v -run TestController ./testdata/scale
+	SCALE=1000 $(GO) test -count=1 -timeout 120m -v -run 'TestNothing|TestFleet' ./testdata/scale
 
 # The report's page in Debian's Chromium.
 browser:
@@ -57,7 +63,7 @@ browser:
 
 lint: $(BIN)/$(LINT)
 	gofmt -l $$(git ls-files '*.go') | (! grep .)
-	$(BIN)/$(LINT) run ./... ./testdata/lab/... ./testdata/bench/... ./testdata/ansible/... ./testdata/faults/... ./testdata/nm/... ./testdata/browser/... ./testdata/fleet/... ./testdata/balenaapi/... ./testdata/sdk/...
+	$(BIN)/$(LINT) run ./... ./testdata/lab/... ./testdata/bench/... ./testdata/ansible/... ./testdata/faults/... ./testdata/nm/... ./testdata/browser/... ./testdata/fleet/... ./testdata/balenaapi/... ./testdata/sdk/... ./testdata/scale/...
 	shellcheck -x -P SCRIPTDIR $$(git ls-files '*.sh' .ci/run)
 
 $(BIN)/$(LINT):

@@ -41,13 +41,20 @@ def _answer(call: Callable[[], dict[str, Any]], writer: int) -> None:
     """Be the child: never returns, so that nothing of the parent is run twice."""
     try:
         os.setsid()
-        # What Ansible displays goes through a lock that all workers share: a killed process must not hold it.
-        Display().verbosity = 0
+        _silence(Display())
         data = json.dumps(call()).encode()
         while data:
             data = data[os.write(writer, data):]
     finally:
         os._exit(0)
+
+
+def _silence(display: Any) -> None:
+    """Let nothing be displayed, warnings neither: it goes through a lock that all workers share, by a thread of its own. A
+    process that ends meanwhile takes the lock along, and every worker of the run then waits for ever."""
+    display.verbosity = 0
+    display._final_q = None
+    display.display = lambda *args, **kwargs: None
 
 
 def _read(reader: int, deadline: float) -> bytes:

@@ -1,0 +1,184 @@
+package scale
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// measured is how many devices the table is of; forks are the workers, so that each task is one round.
+const measured, forks = 40, 50
+
+// way is one way to run something that does nothing on all devices: a task, or ssh by itself.
+type way struct {
+	name, task string
+	env        string
+}
+
+// A step with what the role gives it: the facts of a real precheck, and the report of the device on the controller's disk.
+const stepTask = `balena_community.migrate.step:
+        name: backup
+        facts: "{{ known }}"
+        results: results`
+
+// bareTask is a step with nothing to carry and no report, for what the action itself costs.
+const bareTask = "balena_community.migrate.step: {name: backup}"
+
+func ways() []way {
+	return []way{
+		{"ansible.builtin.debug, no connection", "ansible.builtin.debug: {msg: none}", ""},
+		{"ansible.builtin.raw", "ansible.builtin.raw: /bin/true", ""},
+		{"balena_community.migrate.step", stepTask, ""},
+		{"the same without facts and report", bareTask, ""},
+		{"ansible.builtin.command, pipelining", "ansible.builtin.command: /bin/true", "ANSIBLE_PIPELINING=1"},
+		{"ansible.builtin.command", "ansible.builtin.command: /bin/true", ""},
+	}
+}
+
+// TestController prints what a device and step costs the controller in each way, all in one run and taking turns, best of
+// three. It is (T(6 tasks) − T(1 task)) / 5 / devices, with connections that are open already. The devices are on the same
+// processors; what they do is the same in all ways, but for the step's own work, which is measured apart.
+func TestController(t *testing.T) {
+	c := newController(t)
+	f := c.controllers(t, measured)
+	facts, err := os.ReadFile("../golden/precheck-x86-debian-11-emmc.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-e", `{"known": ` + string(facts) + "}"}
+	c.play(t, f, c.book(t, stepTask, 1), args...) // installs, and connects
+	all := ways()
+	wall, cpu := make([]time.Duration, len(all)), make([]time.Duration, len(all))
+	floor, work := time.Hour, time.Hour
+	for range rounds() {
+		for i, w := range all {
+			one, six := c.timed(t, f, w, 1, args), c.timed(t, f, w, 6, args)
+			wall[i], cpu[i] = best(wall[i], (six.wall-one.wall)/5/measured), best(cpu[i], (six.cpu-one.cpu)/5/measured)
+		}
+		idle := f.rounds(t, "true", 5)
+		floor = min(floor, idle/5/measured)
+		work = min(work, (f.rounds(t, stepCommand, 5)-idle)/5/measured)
+	}
+	t.Logf("ms per device and task: %d devices, %d forks, all on this machine's processors\n%-40s %8s %10s", measured, forks, "", "wall", "processor")
+	t.Logf("%-40s %8.1f", "ssh alone, ControlPersist", ms(floor))
+	for i, w := range all {
+		t.Logf("%-40s %8.1f %10.1f   %.2f, %.2f times raw", w.name, ms(wall[i]), ms(cpu[i]), ms(wall[i])/ms(wall[1]), ms(cpu[i])/ms(cpu[1]))
+	}
+	t.Logf("%-40s %8.1f", "the device's own part of a step", ms(work))
+	t.Logf("step: %.2f times raw in wall time, %.2f without what the device does; %.2f in the controller's processor time",
+		ms(wall[2])/ms(wall[1]), ms(wall[2]-work)/ms(wall[1]), ms(cpu[2])/ms(cpu[1]))
+	for i, most := range map[int]float64{2: mostFull, 3: mostBare} {
+		if ratio := ms(cpu[i]) / ms(cpu[1]); ratio > most {
+			t.Errorf("%s costs the controller %.2f times the processor time of ansible.builtin.raw, want at most %.2f", all[i].name, ratio, most)
+		}
+	}
+}
+
+// The most that a step may cost, in the controller's processor time of ansible.builtin.raw. The action by itself is to
+// stay near 1.3; what comes on top is Ansible's templating of the facts, in and out.
+const mostFull, mostBare = 2.3, 1.5
+
+func rounds() int { return 3 }
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// best is the least that is not nothing: a run beside others can take any longer, and the one task less.
+func best(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// stepCommand is what the step action runs, without Ansible.
+const stepCommand = `echo '{"schema":"migration/1"}' | /` + workDir + `/bin/balena-migrate step backup --json --input - --work-dir /` + workDir
+
+// controllers are devices with this machine's own programs, Python among them, read-only. They keep their process 1.
+func (c *controller) controllers(t *testing.T, n int) *Fleet {
+	t.Helper()
+	f := c.devices(t, 0, nil)
+	f.Linger = time.Hour
+	for i := range n {
+		d := &Device{Name: fmt.Sprintf("c%d", i), kind: "controller"}
+		d.Root = filepath.Join(f.Dir, d.Name)
+		for _, dir := range []string{"usr", "etc", "proc", "dev", "tmp", "root", "home/admin", "var/tmp", "run"} {
+			if err := os.MkdirAll(filepath.Join(d.Root, dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"bin", "sbin", "lib", "lib64"} {
+			if err := os.Symlink("usr/"+name, filepath.Join(d.Root, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := nodes(d.Root); err != nil {
+			t.Fatal(err)
+		}
+		f.Add(d)
+	}
+	f.inventory(t)
+	more := "ansible_user=root\nansible_python_interpreter=/usr/bin/python3\n"
+	name := filepath.Join(f.Dir, "inventory.ini")
+	text, err := os.ReadFile(name)
+	if err == nil {
+		err = os.WriteFile(name, []byte(strings.Replace(string(text), "ansible_user=admin\n", more, 1)), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// book is a playbook with n times the same task.
+func (c *controller) book(t *testing.T, task string, n int) string {
+	t.Helper()
+	text := "- name: Measure\n  hosts: all\n  gather_facts: false\n  tasks:\n" + strings.Repeat("    - name: Do\n      "+task+"\n", n)
+	name := filepath.Join(t.TempDir(), "book.yml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func (c *controller) timed(t *testing.T, f *Fleet, w way, n int, args []string) run {
+	t.Helper()
+	if name, value, ok := strings.Cut(w.env, "="); ok {
+		t.Setenv(name, value)
+		defer os.Unsetenv(name)
+	}
+	r := c.play(t, f, c.book(t, w.task, n), args...)
+	if r.code != 0 {
+		t.Fatalf("%s: exit code %d\n%s", w.name, r.code, r.screen)
+	}
+	return r
+}
+
+// rounds runs a command on all devices at once, n times, and returns how long that took, connections being open.
+func (f *Fleet) rounds(t *testing.T, command string, n int) time.Duration {
+	t.Helper()
+	sockets := f.sockets(t)
+	round := func() {
+		var all sync.WaitGroup
+		for _, d := range f.Devices {
+			all.Go(func() {
+				cmd := exec.Command("ssh", "-F", "/dev/null", "-i", f.Key(), "-o", "UserKnownHostsFile="+f.KnownHosts(), "-o", "ControlMaster=auto",
+					"-o", "ControlPersist=60", "-o", "ControlPath="+sockets+"/f%h", "-p", sprint(f.Port()), "root@"+d.Address, command)
+				if out, err := cmd.Output(); err != nil {
+					t.Errorf("ssh %s: %v %s", d.Address, err, out)
+				}
+			})
+		}
+		all.Wait()
+	}
+	round()
+	began := time.Now()
+	for range n {
+		round()
+	}
+	return time.Since(began)
+}
