@@ -92,7 +92,7 @@ func (p *parts) carryBootFile(data []byte, name, to string) {
 
 // addBootCode takes GRUB for a BIOS along where the image has none, and its grub.cfg (S57, S58).
 func (p *parts) addBootCode(v steps.View) error {
-	in, blocked := newboot.Ask(v, firmware(v))
+	in, blocked := newboot.Ask(newboot.Case{Device: v.Device, Files: v.Files, Config: v.Config, Facts: v.Facts}, firmware(v))
 	switch {
 	case in == nil:
 		return nil

@@ -99,7 +99,7 @@ func suits(v steps.View) []schema.Blocked {
 	if !slices.Contains(v.Config.Checks.Skip, devicetype.Check) {
 		out = disagree(v, c)
 	}
-	_, against := newboot.Ask(v, firmware(v))
+	_, against := newboot.Ask(newboot.Case{Device: v.Device, Files: v.Files, Config: v.Config, Facts: v.Facts}, firmware(v))
 	for _, b := range against {
 		if b.Check == "options" || !slices.Contains(v.Config.Checks.Skip, b.Check) {
 			out = append(out, b)

@@ -62,7 +62,7 @@ func newLook(ctx context.Context, v steps.View) *look {
 	l.types = l.board.Types()
 	l.config = l.readConfigJSON()
 	l.image = l.readImage()
-	_, l.newBoot = newboot.Ask(v, l.board.Firmware)
+	_, l.newBoot = newboot.Ask(newboot.Case{Device: v.Device, Files: v.Files, Config: v.Config, Facts: v.Facts}, l.board.Firmware)
 	l.memory = l.readMemory()
 	l.space = l.readSpace()
 	l.speed = l.readSpeed()

@@ -11,7 +11,6 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/stage2/bootcode"
-	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
 	"github.com/balena-community/balena-migrate/steps/host"
 )
@@ -29,9 +28,16 @@ type Install struct {
 	Cfg []byte
 }
 
+// Case is a machine and what is to become of it: Device is the machine, Files are the caller's own.
+type Case struct {
+	Device, Files host.Reader
+	Config        schema.Config
+	Facts         schema.Facts
+}
+
 // Ask returns what is to be installed, nil for nothing, and what stands against the new system's start, as far as facts of
 // the image tell. firmware is that of the machine.
-func Ask(v steps.View, firmware string) (*Install, []schema.Blocked) {
+func Ask(v Case, firmware string) (*Install, []schema.Blocked) {
 	switch grub := v.Config.Boot.Grub; grub.Install {
 	case installNone:
 		return nil, askImage(v.Facts.Image, firmware, v.Device.Machine())
@@ -131,7 +137,7 @@ func orNone(names []string) string {
 }
 
 // read finds the two files: those that the operator names, or those that a flasher brought along (E27).
-func read(v steps.View) (*Install, error) {
+func read(v Case) (*Install, error) {
 	grub := v.Config.Boot.Grub
 	boot, core := grub.BootImg, grub.CoreImg
 	if (boot == "") != (core == "") {
@@ -174,7 +180,7 @@ func small(r host.Reader, name string) ([]byte, error) {
 }
 
 // suits compares the files with the image, and chooses grub.cfg.
-func (in *Install) suits(v steps.View) error {
+func (in *Install) suits(v Case) error {
 	code, err := bootcode.Parse(in.BootImg, in.CoreImg)
 	if err != nil {
 		return err

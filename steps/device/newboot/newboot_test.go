@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/balena-community/balena-migrate/schema"
-	"github.com/balena-community/balena-migrate/steps"
 	"github.com/balena-community/balena-migrate/steps/device/devicetype"
 	"github.com/balena-community/balena-migrate/steps/host/hosttest"
 )
@@ -27,7 +26,7 @@ func grubFiles(size int) (boot, core string) {
 }
 
 // view is a PC with the files of a flasher and an image that has boot code and a loader.
-func view(t *testing.T) (steps.View, *hosttest.Host) {
+func view(t *testing.T) (Case, *hosttest.Host) {
 	t.Helper()
 	h := hosttest.New(t, nil)
 	boot, core := grubFiles(30_000)
@@ -36,7 +35,7 @@ func view(t *testing.T) (steps.View, *hosttest.Host) {
 		h.Put(dir+"/core.img", core)
 	}
 	h.Put("/in/grub.cfg", "set default=0\n")
-	v := steps.View{Device: h, Files: h, WorkDir: "/w", Config: schema.DefaultConfig()}
+	v := Case{Device: h, Files: h, Config: schema.DefaultConfig()}
 	v.Facts.Image = &schema.ImageFacts{
 		Path: "/w/image.gz", Table: "mbr", Partitions: []schema.PartitionFacts{{Number: 1, Label: "resin-boot"}, {Number: 2, Label: "balena-rootA"}},
 		Starts: &schema.StartFacts{Loaders: []string{"bootx64.efi"}, BootCode: true, Gap: 4 << 20},
@@ -82,32 +81,32 @@ func TestImageStarts(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) {
-	given := func(v *steps.View) {
+	given := func(v *Case) {
 		v.Config.Boot.Grub.BootImg, v.Config.Boot.Grub.CoreImg = "/in/boot.img", "/in/core.img"
 	}
-	brought := func(v *steps.View) {
+	brought := func(v *Case) {
 		v.Facts.Image.Extras = []schema.ExtraFile{{Name: "boot.img", Path: "/extras/boot.img"}, {Name: "core.img", Path: "/extras/core.img"}}
 	}
-	kernel := func(v *steps.View) { v.Facts.Image.Starts.Kernel = true }
+	kernel := func(v *Case) { v.Facts.Image.Starts.Kernel = true }
 	for name, c := range map[string]struct {
-		change []func(*steps.View)
+		change []func(*Case)
 		cfg    string // a part of grub.cfg, "-" for none
 		want   string
 	}{
-		"given, with a kernel":          {change: []func(*steps.View){given, kernel}, cfg: "set root='hd0,msdos1'\n\tlinux /vmlinuz root=LABEL=balena-rootA rootwait"},
-		"given, another disk":           {change: []func(*steps.View){given, kernel, func(v *steps.View) { v.Config.Boot.Grub.BootDevice = "hd1" }}, cfg: "hd1,msdos1"},
-		"given, the image has grub.cfg": {change: []func(*steps.View){given, func(v *steps.View) { v.Facts.Image.Starts.GrubCfg = true }}, cfg: "-"},
-		"given, with grub.cfg":          {change: []func(*steps.View){given, func(v *steps.View) { v.Config.Boot.Grub.Cfg = "/in/grub.cfg" }}, cfg: "set default=0"},
-		"of a flasher":                  {change: []func(*steps.View){brought, kernel}, cfg: "menuentry"},
-		"nothing to start":              {change: []func(*steps.View){given}, want: "neither /grub/grub.cfg nor /vmlinuz"},
+		"given, with a kernel":          {change: []func(*Case){given, kernel}, cfg: "set root='hd0,msdos1'\n\tlinux /vmlinuz root=LABEL=balena-rootA rootwait"},
+		"given, another disk":           {change: []func(*Case){given, kernel, func(v *Case) { v.Config.Boot.Grub.BootDevice = "hd1" }}, cfg: "hd1,msdos1"},
+		"given, the image has grub.cfg": {change: []func(*Case){given, func(v *Case) { v.Facts.Image.Starts.GrubCfg = true }}, cfg: "-"},
+		"given, with grub.cfg":          {change: []func(*Case){given, func(v *Case) { v.Config.Boot.Grub.Cfg = "/in/grub.cfg" }}, cfg: "set default=0"},
+		"of a flasher":                  {change: []func(*Case){brought, kernel}, cfg: "menuentry"},
+		"nothing to start":              {change: []func(*Case){given}, want: "neither /grub/grub.cfg nor /vmlinuz"},
 		"none":                          {want: "neither boot.grub.boot_img and core_img nor a flasher"},
-		"one":                           {change: []func(*steps.View){given, func(v *steps.View) { v.Config.Boot.Grub.CoreImg = "" }}, want: "both or neither"},
-		"a missing file":                {change: []func(*steps.View){given, func(v *steps.View) { v.Config.Boot.Grub.CoreImg = "/in/none" }}, want: "no such file"},
-		"swapped":                       {change: []func(*steps.View){given, func(v *steps.View) { v.Config.Boot.Grub.BootImg = "/in/core.img" }}, want: "boot.img: 30000 bytes"},
-		"no room":                       {change: []func(*steps.View){given, kernel, func(v *steps.View) { v.Facts.Image.Starts.Gap = 62*512 - 2048 }}, want: "room for 29696"},
-		"GPT":                           {change: []func(*steps.View){given, kernel, func(v *steps.View) { v.Facts.Image.Table, v.Facts.Image.Starts.Gap = "gpt", 0 }}, want: "the image (gpt) room for 0"},
-		"an image nobody looked into":   {change: []func(*steps.View){given, func(v *steps.View) { v.Facts.Image.Starts = nil }}, want: "earlier version"},
-		"not prepared yet":              {change: []func(*steps.View){given, func(v *steps.View) { v.Facts.Image = nil }}, cfg: "-"},
+		"one":                           {change: []func(*Case){given, func(v *Case) { v.Config.Boot.Grub.CoreImg = "" }}, want: "both or neither"},
+		"a missing file":                {change: []func(*Case){given, func(v *Case) { v.Config.Boot.Grub.CoreImg = "/in/none" }}, want: "no such file"},
+		"swapped":                       {change: []func(*Case){given, func(v *Case) { v.Config.Boot.Grub.BootImg = "/in/core.img" }}, want: "boot.img: 30000 bytes"},
+		"no room":                       {change: []func(*Case){given, kernel, func(v *Case) { v.Facts.Image.Starts.Gap = 62*512 - 2048 }}, want: "room for 29696"},
+		"GPT":                           {change: []func(*Case){given, kernel, func(v *Case) { v.Facts.Image.Table, v.Facts.Image.Starts.Gap = "gpt", 0 }}, want: "the image (gpt) room for 0"},
+		"an image nobody looked into":   {change: []func(*Case){given, func(v *Case) { v.Facts.Image.Starts = nil }}, want: "earlier version"},
+		"not prepared yet":              {change: []func(*Case){given, func(v *Case) { v.Facts.Image = nil }}, cfg: "-"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, _ := view(t)
