@@ -75,10 +75,13 @@ func TestStallIsReported(t *testing.T) {
 	d := &stuckDisk{memoryDisk: newDisk(int64(len(want)), 512), at: 10 * chunk, let: make(chan struct{})}
 	var m meter
 	o := m.options(2)
-	var said []string
+	said := 0
 	o.Patience = 20 * time.Millisecond
 	o.Stalled = func(where string, idle time.Duration) {
-		if said = append(said, where); len(said) == 3 {
+		if !strings.Contains(where, "the disk, to write") {
+			return // a busy machine, which does not get to it for longer than that
+		}
+		if said++; said == 3 {
 			close(d.let)
 		}
 		if idle < o.Patience {
@@ -88,8 +91,8 @@ func TestStallIsReported(t *testing.T) {
 	if err := Write(context.Background(), d, img, o); err != nil || !bytes.Equal(d.data, want) {
 		t.Fatal(err)
 	}
-	if len(said) < 3 || !strings.Contains(said[0], "the disk, to write") {
-		t.Errorf("said %q", said)
+	if said < 3 {
+		t.Errorf("said %d times", said)
 	}
 }
 
