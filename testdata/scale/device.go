@@ -186,11 +186,13 @@ func (d *Device) reboot() {
 		d.note(Event{Kind: "back"})
 	default:
 		d.note(Event{Kind: "left"})
-		d.key = d.fleet.other
 		// There is no old system any more.
 		_ = os.RemoveAll(d.Root)
 	}
 	d.mu.Lock()
+	if d.Fault != CameBack && d.Fault != Crashed {
+		d.key = d.fleet.other
+	}
 	d.away = false
 	d.mu.Unlock()
 }

@@ -27,6 +27,7 @@ type Fleet struct {
 	Linger time.Duration
 
 	Devices []*Device
+	mu      sync.Mutex
 	byAddr  map[string]*Device
 	init    string // program
 	store   store
@@ -95,6 +96,8 @@ func (f *Fleet) Add(d *Device) {
 	n := len(f.Devices) + 1
 	d.fleet, d.conns, d.key = f, map[net.Conn]bool{}, f.own
 	d.Address = fmt.Sprintf("127.77.%d.%d", n/250, n%250+1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.byAddr[d.Address] = d
 	f.Devices = append(f.Devices, d)
 }
@@ -131,7 +134,9 @@ func (f *Fleet) serve() {
 // client serves one connection: by its own address it is known which device is meant.
 func (f *Fleet) client(conn net.Conn) {
 	defer conn.Close()
+	f.mu.Lock()
 	d := f.byAddr[conn.LocalAddr().(*net.TCPAddr).IP.String()]
+	f.mu.Unlock()
 	if d == nil {
 		return
 	}
