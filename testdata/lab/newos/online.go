@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,6 +31,7 @@ type identity struct {
 	APIEndpoint  string `json:"apiEndpoint"`
 	UUID         string `json:"uuid"`
 	DeviceAPIKey string `json:"deviceApiKey"`
+	RootCA       string `json:"balenaRootCA"` // base64 of PEM
 }
 
 func (i identity) registered() bool { return i.UUID != "" && i.DeviceAPIKey != "" }
@@ -48,9 +52,10 @@ func (i identity) online(console io.Writer) {
 	if err := networkUp("eth0"); err != nil {
 		fmt.Fprintf(console, "NEWOS-OFFLINE %v\n", err)
 	}
+	client := i.client()
 	told := false
 	for ; ; time.Sleep(pollInterval) {
-		err := i.heartbeat()
+		err := i.heartbeat(client)
 		if err != nil {
 			fmt.Fprintf(console, "NEWOS-OFFLINE %v\n", err)
 		} else if !told {
@@ -61,25 +66,24 @@ func (i identity) online(console io.Writer) {
 }
 
 // heartbeat is one turn of the supervisor's: report, then ask.
-func (i identity) heartbeat() error {
+func (i identity) heartbeat(client *http.Client) error {
 	local, err := json.Marshal(map[string]any{"local": map[string]string{"os_version": osVersion, "supervisor_version": "16.7.0"}})
 	if err != nil {
 		return err
 	}
-	if err := i.call(http.MethodPatch, "/device/v2/"+i.UUID+"/state", local); err != nil {
+	if err := i.call(client, http.MethodPatch, "/device/v2/"+i.UUID+"/state", local); err != nil {
 		return err
 	}
-	return i.call(http.MethodGet, "/device/v3/"+i.UUID+"/state", nil)
+	return i.call(client, http.MethodGet, "/device/v3/"+i.UUID+"/state", nil)
 }
 
-func (i identity) call(method, path string, body []byte) error {
+func (i identity) call(client *http.Client, method, path string, body []byte) error {
 	request, err := http.NewRequest(method, i.APIEndpoint+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	request.Header.Set("Authorization", "Bearer "+i.DeviceAPIKey)
 	request.Header.Set("Content-Type", "application/json")
-	client := http.Client{Timeout: answerTimeout}
 	answer, err := client.Do(request)
 	if err != nil {
 		return err
@@ -89,6 +93,16 @@ func (i identity) call(method, path string, body []byte) error {
 		return fmt.Errorf("%s %s: %s", method, path, answer.Status)
 	}
 	return nil
+}
+
+// client trusts who config.json says, and nobody else: there are no other certificates here.
+func (i identity) client() *http.Client {
+	trusted := x509.NewCertPool()
+	if pem, err := base64.StdEncoding.DecodeString(i.RootCA); err == nil {
+		trusted.AppendCertsFromPEM(pem)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}
+	return &http.Client{Timeout: answerTimeout, Transport: transport}
 }
 
 // networkUp gives an interface its address and switches it on (netdevice(7)). The host is on the same network: no route
