@@ -8,7 +8,7 @@ PLATFORMS  = linux-amd64 linux-386 linux-armv6 linux-armv7 linux-arm64
 BIN        = $(CURDIR)/bin
 LINT       = golangci-lint-v2.15.0
 
-.PHONY: build test unit nm ansible browser scale lint lab lab-all demo bench faults fuzz reproducible dist clean setup
+.PHONY: build test unit nm ansible browser sdk scale lint lab lab-all demo bench faults fuzz reproducible dist clean setup
 
 BIN_OUT   ?= bin/balena-migrate
 
@@ -23,7 +23,7 @@ dist/balena-migrate-%: FORCE
 	GOOS=linux GOARCH=$(patsubst armv%,arm,$(*:linux-%=%)) GOARM=$(patsubst armv%,%,$(filter armv%,$(*:linux-%=%))) $(BUILD) -o $@ ./cmd/balena-migrate
 FORCE:
 
-test: setup lint unit nm faults fuzz reproducible ansible browser lab
+test: setup lint unit nm sdk faults fuzz reproducible ansible browser lab
 
 reproducible:
 	testdata/reproducible.sh
@@ -34,6 +34,10 @@ unit:
 # NetworkManager and wpa_supplicant judge the connection files, in namespaces of their own.
 nm:
 	$(GO) test -count=1 -timeout 10m ./testdata/nm
+
+# The registration's API server is held to what was recorded, and our requests to those of balena's own SDK (npm).
+sdk:
+	$(GO) test -race -count=1 -timeout 10m ./testdata/balenaapi/... ./testdata/sdk
 
 # Every write of every step is killed once; see steps/host/killpoint_faults.go.
 faults:
@@ -60,7 +64,7 @@ browser:
 
 lint: $(BIN)/$(LINT)
 	gofmt -l $$(git ls-files '*.go') | (! grep .)
-	$(BIN)/$(LINT) run ./... ./testdata/lab/... ./testdata/bench/... ./testdata/ansible/... ./testdata/faults/... ./testdata/nm/... ./testdata/browser/... ./testdata/fleet/... ./testdata/scale/...
+	$(BIN)/$(LINT) run ./... ./testdata/lab/... ./testdata/bench/... ./testdata/ansible/... ./testdata/faults/... ./testdata/nm/... ./testdata/browser/... ./testdata/fleet/... ./testdata/balenaapi/... ./testdata/sdk/... ./testdata/scale/...
 	shellcheck -x -P SCRIPTDIR $$(git ls-files '*.sh' .ci/run)
 
 $(BIN)/$(LINT):

@@ -18,7 +18,8 @@ func documents() map[string]any {
 		"device-report": &DeviceReport{}, "fleet-report": &FleetReport{},
 		"config-import": &ConfigImport{},
 		"image-write":   &ImageWrite{},
-		"worker":        &Worker{},
+		"registration":  &Registration{}, "device-registration": &DeviceRegistration{}, "device-arrival": &DeviceArrival{},
+		"worker": &Worker{},
 	}
 }
 

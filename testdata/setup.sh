@@ -14,6 +14,8 @@ packages=(
 	grub-common grub-pc-bin         # boot.img and core.img as an operator makes them
 	busybox acl libcap2-bin rsync   # backups unpacked and compared
 )
+# balena's own SDK, whose requests ours are compared with. Other sources' node brings npm along, and conflicts with Debian's.
+command -v npm >/dev/null || packages+=(nodejs npm)
 missing=()
 for package in "${packages[@]}"; do
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")

@@ -44,6 +44,7 @@ type grammar struct {
 	Image   imageCmd   `cmd:"" help:"Work on image files, on a workstation too."`
 	Report  reportCmd  `cmd:"" help:"Say where the devices of a fleet stand: table, web page, JSON, CSV, JUnit."`
 	Fleet   fleetCmd   `cmd:"" help:"Take over a fleet of migdb."`
+	Device  deviceCmd  `cmd:"" help:"Register devices in balena, wait for them, remove what was not used."`
 	Config  configCmd  `cmd:"" help:"Make a document of the predecessor's configuration file, or check one."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON schema of a document, or the documents' names."`
 	Version versionCmd `cmd:"" help:"Print the version."`

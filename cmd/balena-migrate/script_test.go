@@ -17,8 +17,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the command line as its users do. Each script finds a Debian device in $ROOT, whose work dir is
-// $ROOT/var/lib/balena-migrate, in its own folder a small image, a config.json and a migration document, and in $GOLDEN
-// testdata/golden.
+// $ROOT/var/lib/balena-migrate, in its own folder a small image, a config.json and a migration document, in $GOLDEN
+// testdata/golden, and at $API a server that answers as balena's, with the fleet $FLEET.
 func TestScripts(t *testing.T) {
 	image := hosttest.Image(t)
 	golden, err := filepath.Abs("../../testdata/golden")
@@ -26,13 +26,15 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "../../testdata/scripts",
+		Dir:  "../../testdata/scripts",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"arrive": arrive},
 		Setup: func(env *testscript.Env) error {
 			h := hosttest.Debian(t)
 			h.Put("/etc/wpa_supplicant/wpa_supplicant.conf", "network={\n ssid=\"lab\"\n psk=\"canary-passphrase\"\n}\n")
 			h.Put("/srv/app/data", "canary-data")
 			env.Setenv("ROOT", h.Root())
 			env.Setenv("GOLDEN", golden)
+			serveAPI(t, env)
 			for name, data := range inputFiles(image) {
 				if err := os.WriteFile(filepath.Join(env.WorkDir, name), data, 0o600); err != nil {
 					return err

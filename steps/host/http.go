@@ -2,6 +2,8 @@ package host
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +28,8 @@ type Request struct {
 	Allow func(*url.URL) error
 	// Idle is how long the server may say nothing, at the beginning or later; 0 is a minute.
 	Idle time.Duration
+	// Roots are who may vouch for the server; nil are those that the system trusts.
+	Roots *x509.CertPool
 }
 
 // defaultIdle bounds every wait for a server; maxRedirects is what curl calls many.
@@ -94,6 +98,7 @@ func (q Request) client() *http.Client {
 			Proxy:       http.ProxyFromEnvironment,
 			DialContext: (&net.Dialer{Timeout: 30 * time.Second}).DialContext, TLSHandshakeTimeout: 30 * time.Second,
 			DisableCompression: true, DisableKeepAlives: true, ForceAttemptHTTP2: true,
+			TLSClientConfig: &tls.Config{RootCAs: q.Roots, MinVersion: tls.VersionTLS12},
 		},
 		CheckRedirect: func(next *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {

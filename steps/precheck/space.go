@@ -64,7 +64,7 @@ func (l *look) imageInPlace() bool {
 // spaceForLoading is about kexec: all stays in the work dir, the image twice where it travels in the initramfs.
 func (l *look) spaceForLoading(free int64) space {
 	s := space{workFree: free, workNeed: l.Config.Disk.MinFreeMB << 20}
-	if l.Facts.Image == nil {
+	if l.Facts.Image == nil && !l.imageInPlace() {
 		s.workNeed += l.image.packed + l.image.packed/10
 	}
 	if l.Facts.Initramfs == nil {

@@ -36,7 +36,7 @@ func TestCollection(t *testing.T) {
 // TestDocumentation: each action's arguments are described, as ansible-doc shows them.
 func TestDocumentation(t *testing.T) {
 	env := "ANSIBLE_COLLECTIONS_PATH=../../ansible/collections"
-	for module, want := range map[string]string{"step": "awaited", "push": "mode", "wait": "old_boot_id", "summary": "results", "gate": "max_fail_percentage"} {
+	for module, want := range map[string]string{"step": "awaited", "push": "mode", "wait": "old_boot_id", "summary": "results", "device": "token_file", "gate": "max_fail_percentage"} {
 		if doc := command(t, env, "ansible-doc", "balena_community.migrate."+module); !strings.Contains(doc, want) {
 			t.Errorf("ansible-doc of %s lacks %s:\n%s", module, want, doc)
 		}

@@ -90,36 +90,52 @@ func (in Inputs) Vars() map[string]any {
 // endOfPlay is how long a playbook may take to end once it is interrupted.
 const endOfPlay = 10 * time.Second
 
-// Playbook runs ansible/migrate.yml of the checkout against a machine, as the user pi. The end of ctx interrupts it as
-// Ctrl-C would.
+// Playbook runs ansible/migrate.yml of the checkout against a machine that the inventory calls "lab", see RunPlaybook.
 func (vm *VM) Playbook(ctx context.Context, out io.Writer, in Inputs, vars map[string]any, args ...string) error {
-	project, err := Project()
-	if err != nil {
-		return err
-	}
 	all := in.Vars()
 	for k, v := range vars {
 		all[k] = v
 	}
-	all["balena_migrate_binaries"] = filepath.Join(project, "dist")
-	host := map[string]any{
-		"ansible_host": "127.0.0.1", "ansible_port": vm.Port, "ansible_user": "pi", "ansible_ssh_private_key_file": vm.key,
-		"ansible_ssh_common_args": "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o KexAlgorithms=curve25519-sha256",
-	}
-	inventory, err := json.Marshal(map[string]any{"all": map[string]any{"hosts": map[string]any{"lab": host}, "vars": all}})
+	return RunPlaybook(ctx, out, in.Dir, map[string]*VM{"lab": vm}, all, args...)
+}
+
+// RunPlaybook runs ansible/migrate.yml of the checkout against machines by their names in the inventory, as the user pi,
+// from a folder that gets the inventory and the results. The end of ctx interrupts it as Ctrl-C would.
+func RunPlaybook(ctx context.Context, out io.Writer, dir string, machines map[string]*VM, vars map[string]any, args ...string) error {
+	project, err := Project()
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(in.Dir, "inventory.json") // JSON is YAML
+	all := map[string]any{"balena_migrate_binaries": filepath.Join(project, "dist")}
+	for k, v := range vars {
+		all[k] = v
+	}
+	hosts := map[string]any{}
+	for name, vm := range machines {
+		hosts[name] = vm.inventory()
+	}
+	inventory, err := json.Marshal(map[string]any{"all": map[string]any{"hosts": hosts, "vars": all}})
+	if err != nil {
+		return err
+	}
+	name := filepath.Join(dir, "inventory.json") // JSON is YAML
 	if err := os.WriteFile(name, inventory, 0o600); err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "ansible-playbook", append([]string{"-i", name, filepath.Join(project, "ansible", "migrate.yml")}, args...)...)
 	cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(os.Interrupt) }, endOfPlay
-	cmd.Dir, cmd.Stdout, cmd.Stderr = in.Dir, out, out
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
 	cmd.Env = append(os.Environ(), "ANSIBLE_NOCOLOR=1", "ANSIBLE_LOCALHOST_WARNING=False", "LC_ALL=C.UTF-8")
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("ansible-playbook: %w", err)
 	}
 	return nil
+}
+
+// inventory is what Ansible has to know to reach the machine.
+func (vm *VM) inventory() map[string]any {
+	return map[string]any{
+		"ansible_host": "127.0.0.1", "ansible_port": vm.Port, "ansible_user": "pi", "ansible_ssh_private_key_file": vm.key,
+		"ansible_ssh_common_args": "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o KexAlgorithms=curve25519-sha256",
+	}
 }

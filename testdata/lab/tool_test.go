@@ -26,7 +26,9 @@ func secondRuns(t *testing.T, vm *VM) {
 	commands := []string{
 		"step precheck", "step prepare-image", "step collect-wifi", "step backup", "step build-initramfs", "step arm-boot", "disarm",
 	}
-	script := "cat >/root/m.json <<'EOF'\n" + document(true) + "\nEOF\n" // one script: a login takes seconds
+	// The controller made the image ready: what lies on the device is that.
+	doc := strings.Replace(document(true), "input/balena.img.gz", "image.gz", 1)
+	script := "cat >/root/m.json <<'EOF'\n" + doc + "\nEOF\n" // one script: a login takes seconds
 	for _, c := range commands {
 		once := "balena-migrate " + c + " --json --input /root/m.json || :\n"
 		script += once + once

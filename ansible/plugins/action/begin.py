@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
         """Read the device's file and, if that says that it left its old system, look whether that is so."""
         outcome = super().run(tmp, task_vars)
         checked, args = self.validate_argument_spec(ARGUMENTS)
-        outcome.update(changed=False, finished=False, waiting=False, old_boot_id='', since=0, fate='', msg='to be worked on')
+        outcome.update(changed=False, finished=False, waiting=False, arriving=False, old_boot_id='', since=0, fate='', msg='to be worked on')
         host = str((task_vars or {}).get('inventory_hostname'))
         report = Results(args['results'], task_vars or {}).load(host) if args['results'] else None
         if report is None:
@@ -41,6 +41,8 @@ class ActionModule(ActionBase):
         outcome.update(fate=report.get('fate'), reason=line(report.get('reason', '')))
         if args['again']:
             return dict(outcome, msg='to be worked on again, as balena_migrate_again says')
+        if _sought(report):
+            return dict(outcome, arriving=True, msg='it left its old system: balena is asked again whether it is online')
         if report.get('fate') in FINISHED:
             return dict(outcome, **self._finished(args, report))
         left = _left(report)
@@ -67,6 +69,13 @@ class ActionModule(ActionBase):
         return look(remote, self._connection, tool.command(['status', '--json', '--work-dir', args['work_dir']]), boot_id)
 
 
+def _sought(report: dict[str, Any]) -> bool:
+    """Say whether a device left its old system, and balena had not heard of the new one when it was last asked."""
+    steps = report['attempts'][-1]['steps']
+    return report.get('fate') in ('migrated', 'lost') and bool(steps) and (
+        steps[-1]['name'] == 'online' and steps[-1]['status'] != 'converged')
+
+
 def _left(report: dict[str, Any]) -> tuple[str, int] | None:
     """Return the boot that the device was told to leave and when, if nobody has seen yet what became of it."""
     last = report['attempts'][-1]
@@ -74,7 +83,7 @@ def _left(report: dict[str, Any]) -> tuple[str, int] | None:
     names = [step['name'] for step in steps if step['status'] == 'converged']
     if not boot_id or last.get('check') or 'reboot' not in names or 'wait' in names:
         return None
-    if steps[-1]['name'] == 'wait' and steps[-1]['status'] not in ('running', 'interrupted'):
+    if any(step['name'] == 'wait' and step['status'] not in ('running', 'interrupted') for step in steps):
         return None
     ended = next(step['ended'] for step in steps if step['name'] == 'reboot' and step['status'] == 'converged')
     return boot_id, int(datetime.fromisoformat(ended.replace('Z', '+00:00')).timestamp())

@@ -11,6 +11,10 @@ BACK = 'on the device, balena-migrate status names the log of the attempt; mend 
 STAYED = 'reboot it by hand, or run the playbook again'
 
 
+ASTRAY = ('see on the device\'s screen, or in its network, how far it came; balena-migrate device wait looks again whether it '
+          'is online in balena')
+
+
 class End(NamedTuple):
     """A fate, since when if that is known better than by now, and what helps."""
 
@@ -65,6 +69,14 @@ def of_verdict(seen: dict[str, Any], rehearsal: bool) -> End:
         text = 'the old system should be back from the rehearsal: ' + line(seen['evidence'])
         return End('lost', text, seen.get('gone_since') or '', UNREACHABLE)
     return End('migrated', line(seen['evidence']), seen.get('gone_since') or '')
+
+
+def of_arrival(seen: dict[str, Any], before: dict[str, Any]) -> End:
+    """Judge a device that left its old system by what balena knows of it, and by its report so far."""
+    if seen.get('online'):
+        return End('online', line(seen.get('msg')), line(seen.get('since') or ''))
+    since = before.get('since') if before.get('fate') in ('migrated', 'lost') else ''
+    return End('lost', 'left its old system, but ' + line(seen.get('msg')), since or '', ASTRAY)
 
 
 def boot_id(document: dict[str, Any]) -> str:

@@ -47,10 +47,15 @@ class Journal:
         self._attempt: dict[str, Any] = {}
         self._began = 0.0
         self._step: dict[str, Any] = {}
+        self._aside = False
 
     @contextlib.contextmanager
-    def step(self, name: str, rehearsal: bool = False) -> Iterator[Journal]:
-        """Keep account of one step. What is raised in it is noted and raised on; a killed process leaves it running."""
+    def step(self, name: str, rehearsal: bool = False, aside: bool = False) -> Iterator[Journal]:
+        """Keep account of one step. What is raised in it is noted and raised on; a killed process leaves it running.
+
+        A step aside decides nothing about the device: its fate stays what it was.
+        """
+        self._aside = aside
         if self._results is None:
             yield self
             return
@@ -107,6 +112,26 @@ class Journal:
             self._attempt['outcome'] = outcome
         about: dict[str, Any] = {'evidence': line(seen['evidence'])}
         if end.fate in ('back', 'lost', 'failed'):
+            about['error'] = {'message': end.reason, 'hint': end.hint}
+        self._close('failed' if 'error' in about else 'converged', end.fate, end.reason, since=end.since, **about)
+
+    def registration(self, document: dict[str, Any]) -> None:
+        """Note what became of the device's registration in balena, a device-registration/1."""
+        if self._results is None:
+            return
+        removed = document.get('state') in ('removed', 'none')
+        self._doc['device_id'] = '' if removed else line(document.get('uuid') or '')
+        changed = bool(document.get('changed'))
+        self._close('converged', *self._standing(), changed=changed, changes=int(changed), evidence=line(document.get('msg', '')))
+
+    def arrival(self, document: dict[str, Any]) -> None:
+        """Note whether the device is online in balena, a device-arrival/1."""
+        if self._results is None:
+            return
+        self._doc['device_id'] = line(document.get('uuid') or '')
+        end = fate.of_arrival(document, self._doc)
+        about: dict[str, Any] = {'evidence': line(document.get('msg', ''))}
+        if end.fate == 'lost':
             about['error'] = {'message': end.reason, 'hint': end.hint}
         self._close('failed' if 'error' in about else 'converged', end.fate, end.reason, since=end.since, **about)
 
@@ -184,6 +209,9 @@ class Journal:
             Display().warning('%s of %s is not in the results directory: %s' % (self._step['name'], self._host, error))
 
     def _state(self, end: str, reason: str, since: str = '', answered: bool = True) -> None:
+        if self._aside and self._attempt['steps'][:-1]:
+            self._attempt['ended'] = now()
+            return
         self._attempt.update(fate=end, reason=reason, ended=now())
         doc = self._doc
         if doc['fate'] in LASTING and (end == 'pending' and not self._step['ended'] or not answered and doc['fate'] != 'lost'):

@@ -1,9 +1,11 @@
-// Package balena asks balena's API, or one of an openBalena, which versions of balenaOS there are for a device type, and
-// says how to download one (P3, P27–P29, E11, E12).
+// Package balena asks balena's API, or one of an openBalena: which versions of balenaOS there are for a device type and how
+// to download one (P3, P27–P29, E11, E12), and for the registration of devices and what became of them (E7–E10, E14, E15).
 package balena
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/goccy/go-json"
 
@@ -36,6 +39,8 @@ type Client struct {
 	Tries int
 	// Idle is how long the server may say nothing; 0 is what host.Request takes.
 	Idle time.Duration
+	// Roots are who may vouch for the server; nil are those that the system trusts.
+	Roots *x509.CertPool
 	// Wait waits; nil waits really.
 	Wait func(context.Context, time.Duration) error
 }
@@ -62,6 +67,10 @@ type Refused struct {
 	What, Text string
 	// Keyed says that a key was sent.
 	Keyed bool
+	// After is how long the server wants to be left alone, 0 if it did not say.
+	After time.Duration
+	// Remedy is what helps where neither the key nor the server is at fault; empty stands for requests about images.
+	Remedy string
 }
 
 // Error implements error.
@@ -84,6 +93,8 @@ func (r *Refused) Hint() string {
 		return "try again later"
 	case r.Status >= http.StatusInternalServerError:
 		return "try again later, and see that balena.api_url is right"
+	case r.Remedy != "":
+		return r.Remedy
 	}
 	return "mend config.image.version, or config.image.device_type"
 }
@@ -91,11 +102,20 @@ func (r *Refused) Hint() string {
 // ErrPlain is wrapped by the error for an address to which a key would go for everyone to read.
 var ErrPlain = errors.New("a key is not sent over http")
 
+// Untrusted says whether an error is that nobody vouches for the server whom the system, or Client.Roots, trusts.
+func Untrusted(err error) bool {
+	var bad *tls.CertificateVerificationError
+	return errors.As(err, &bad)
+}
+
 // request completes the address of a request.
 func (c *Client) request(path string, query url.Values) host.Request {
 	q := host.Request{
-		URL:    strings.TrimRight(c.URL, "/") + path + "?" + strings.ReplaceAll(query.Encode(), "+", "%20"),
-		Header: http.Header{"User-Agent": {"balena-migrate"}}, Allow: safe, Idle: c.Idle,
+		URL:    strings.TrimRight(c.URL, "/") + path,
+		Header: http.Header{"User-Agent": {"balena-migrate"}}, Allow: safe, Idle: c.Idle, Roots: c.Roots,
+	}
+	if len(query) > 0 {
+		q.URL += "?" + strings.ReplaceAll(query.Encode(), "+", "%20")
 	}
 	if c.Token != "" {
 		q.Header.Set("Authorization", "Bearer "+c.Token)
@@ -115,13 +135,18 @@ func safe(u *url.URL) error {
 // ask makes a request until it is answered, what names it in errors; unread leaves the body of a success alone. Trouble
 // on the way, overload and errors of the server are tried again, later and later, or when the server says.
 func (c *Client) ask(ctx context.Context, q host.Request, what string, unread bool) (reply, error) {
+	return c.insist(ctx, func() host.Request { return q }, what, unread)
+}
+
+// insist makes a request until it is answered; each try has one of its own, for a body is read once.
+func (c *Client) insist(ctx context.Context, q func() host.Request, what string, unread bool) (reply, error) {
 	last, pause := c.Tries, time.Second
 	if last == 0 {
 		last = tries
 	}
 	for n := 1; ; n++ {
-		a, err := c.try(ctx, q, unread)
-		again := !errors.Is(err, ErrPlain)
+		a, err := c.try(ctx, q(), unread)
+		again := !errors.Is(err, ErrPlain) && !Untrusted(err)
 		if err != nil {
 			err = fmt.Errorf("%s: %w", what, err)
 		} else if err = c.refused(a, what); err != nil {
@@ -180,7 +205,9 @@ func (c *Client) refused(a reply, what string) error {
 	if a.ok() {
 		return nil
 	}
-	return &Refused{Status: a.status, What: what, Text: word(a), Keyed: c.Token != ""}
+	return &Refused{
+		Status: a.status, What: what, Text: word(a), Keyed: c.Token != "", After: max(0, retryAfter(a, c.Net.Now())),
+	}
 }
 
 // maxWord is the longest word of a server that is shown, in bytes.
@@ -202,8 +229,13 @@ func word(a reply) string {
 			text, _ = v["error"].(string)
 		}
 	}
+	return printable(text)
+}
+
+// printable is a text of others without what moves a terminal's cursor.
+func printable(text string) string {
 	return strings.Map(func(c rune) rune {
-		if c < ' ' {
+		if !unicode.IsPrint(c) {
 			return ' '
 		}
 		return c

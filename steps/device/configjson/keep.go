@@ -61,3 +61,10 @@ func isHostname(name string) bool {
 	}
 	return true
 }
+
+// With is the file with members set; it holds keys as the file itself does.
+func (f *File) With(set map[string]any) ([]byte, error) {
+	members := maps.Clone(f.members)
+	maps.Copy(members, set)
+	return json.MarshalIndent(members, "", "  ")
+}

@@ -44,7 +44,7 @@ root_files() {
 	local dir=$1
 	mkdir -p "$dir/boot" "$dir/opt"
 	cp "$tree"/boot/vmlinuz-* "$dir/boot/bzImage"
-	initramfs "$dir/boot/initrd" amd64 virtio_pci virtio_blk ahci ata_piix sd_mod nvme crc32c_generic ext4 vfat nls_cp437 nls_ascii efivarfs
+	initramfs "$dir/boot/initrd" amd64 virtio_pci virtio_blk virtio_net ahci ata_piix sd_mod nvme crc32c_generic ext4 vfat nls_cp437 nls_ascii efivarfs
 	incompressible 0 40 "$dir/opt/payload.bin"
 }
 

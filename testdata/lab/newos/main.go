@@ -4,7 +4,8 @@
 //
 //	NEWOS-BOOTED {"boot":"vda1",...} NEWOS-END
 //
-// The JSON between the two markers is one line, the type is report.
+// The JSON between the two markers is one line, the type is report. A device that was registered beforehand stays on
+// instead, and is online as balena's API sees it.
 package main
 
 import (
@@ -43,6 +44,9 @@ func main() {
 	}
 	fmt.Fprintf(console, banner, found.Boot, found.Data, found.Config.state(), found.networks(), found.Backup.state())
 	fmt.Fprintf(console, "\nNEWOS-BOOTED %s NEWOS-END\n", line)
+	if self := readIdentity("/boot/config.json"); self.registered() {
+		self.online(console)
+	}
 	halt()
 }
 
