@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -18,103 +19,130 @@ import (
 // member is a machine of the fleet.
 type member struct {
 	suite   Suite
-	opt     Options
 	damaged bool // its image rots between the last step and the reboot
 	vm      *VM
 	before  string // boot configuration
 	from    int64  // where its console was before it was migrated
 }
 
-func fleetMembers() map[string]*member {
-	return map[string]*member{
-		"kiosk-1": {suite: Bookworm},
-		"kiosk-2": {suite: Bookworm},
-		"gate-1":  {suite: BookwormEFI, opt: Options{EFI: true}},
-		"kiosk-3": {suite: Bookworm, damaged: true},
+// newFleet starts machines of two kinds.
+func newFleet(t *testing.T, art Artifacts) map[string]*member {
+	t.Helper()
+	fleet := map[string]*member{
+		"kiosk-1": {suite: Bookworm}, "kiosk-2": {suite: Bookworm}, "gate-1": {suite: BookwormEFI}, "kiosk-3": {suite: Bookworm, damaged: true},
 	}
-}
-
-// flipImage turns one bit of a compressed byte in the middle; size and times stay, so stage 1 can't see it.
-const flipImage = `image=/var/lib/balena-migrate/image.gz; touch -r $image /root/t; s=$(($(stat -c %s $image)/2)); ` +
-	`b=$(od -An -tu1 -j$s -N1 $image); printf "\\$(printf %o $((b ^ 1)))" | dd of=$image bs=1 seek=$s conv=notrunc status=none; ` +
-	`touch -r /root/t $image; sync`
-
-// TestMigrationOfAFleet: machines of two kinds are migrated at once by one run of the playbook. One whose image is damaged
-// comes back to its old system and is reported so; another run leaves those that are through alone.
-func TestMigrationOfAFleet(t *testing.T) {
-	art := build(t, Bookworm, BookwormEFI)
-	in := inputs(t, art)
-	fleet := fleetMembers()
-	machines := map[string]*VM{}
-	for name, m := range fleet {
-		m.opt.Dir, m.opt.Disk, m.opt.CPUs = t.TempDir(), art.Disks[m.suite], 1
-		m.vm = start(t, art, m.opt)
-		machines[name] = m.vm
+	for _, m := range fleet {
+		m.vm = start(t, art, Options{Dir: t.TempDir(), Disk: art.Disks[m.suite], CPUs: 1, EFI: m.suite == BookwormEFI})
 	}
 	for _, m := range fleet {
 		waitSSH(t, m.vm)
 		m.before = run(t, m.vm, bootState)
 	}
+	return fleet
+}
+
+// TestMigrationOfAFleet: machines of two kinds are registered in balena and migrated at once by one run of the playbook,
+// until balena hears of them. One whose image is damaged comes back to its old system, is reported so, and leaves no
+// registration; another run leaves those that are through alone.
+func TestMigrationOfAFleet(t *testing.T) {
+	art := build(t, Bookworm, BookwormEFI)
+	in, cloud := inputs(t, art), startAPI(t)
+	fleet := newFleet(t, art)
 	vars := in.Vars()
-	vars["balena_migrate_serial"] = []any{"100%"}
-	out, err := playAll(t, in.Dir, machines, vars)
-	if err != nil {
+	delete(vars, "balena_migrate_config_json")
+	maps.Copy(vars, map[string]any{
+		"balena_migrate_serial": []any{"100%"}, "balena_migrate_fleet": cloud.fleet.Slug, "balena_migrate_api_url": cloud.url,
+		"balena_migrate_token_file": filepath.Join(cloud.dir, "token"), "balena_migrate_ca_file": filepath.Join(cloud.dir, "ca.pem"),
+		"balena_migrate_os_version": "6.1.24",
+	})
+	if out, err := playAll(t, in.Dir, fleet, vars); err != nil {
 		t.Fatalf("without confirmation: %v\n%s", err, out)
 	}
 	wantFates(t, in.Dir, map[string]string{"kiosk-1": "ready", "kiosk-2": "ready", "gate-1": "ready", "kiosk-3": "ready"})
 	for _, m := range fleet {
 		if m.damaged {
-			run(t, m.vm, flipImage)
+			run(t, m.vm, flipImage+"; sync")
 		}
 		m.from = m.vm.ConsoleSize()
 	}
-	vars["balena_migrate_confirm"], vars["balena_migrate_wait_timeout"] = true, 120
-	out, err = playAll(t, in.Dir, machines, vars)
+	vars["balena_migrate_confirm"] = true
+	out, err := playAll(t, in.Dir, fleet, vars)
 	if err == nil || !strings.Contains(out, "Back on the old system") {
 		t.Errorf("the playbook did not fail for the one that came back: %v\n%s", err, out)
 	}
-	fates := map[string]string{"kiosk-1": "migrated", "kiosk-2": "migrated", "gate-1": "migrated", "kiosk-3": "back"}
-	for _, d := range wantFates(t, in.Dir, fates) {
-		if d.Host == "kiosk-3" && !strings.Contains(d.Reason, "chunk") {
-			t.Errorf("why it came back: %q, want the damaged chunk", d.Reason)
-		}
+	reports := wantFates(t, in.Dir, map[string]string{"kiosk-1": "online", "kiosk-2": "online", "gate-1": "online", "kiosk-3": "back"})
+	if t.Failed() {
+		t.Fatalf("%s", out)
 	}
 	for name, m := range fleet {
 		if m.damaged {
-			if after := run(t, m.vm, bootState); after != m.before {
-				t.Errorf("%s: boot configuration before:\n%s\nafter:\n%s", name, m.before, after)
-			}
-			continue
-		}
-		report, err := m.vm.WaitNewOS(t.Context(), m.from, BootTimeout)
-		if err != nil {
-			t.Fatalf("%s: %v\n%s", name, err, out)
-		}
-		for _, what := range report.Missing("lab-"+m.suite.Release(), "") {
-			t.Errorf("%s: the new system lacks %s", name, what)
+			wantBack(t, m, reports[name])
+		} else {
+			wantArrived(t, m, filepath.Join(in.Dir, "registrations/devices", name, "config.json"))
 		}
 	}
-	began := time.Now()
-	out, err = playAll(t, in.Dir, machines, vars, "--limit", "kiosk-1,kiosk-2,gate-1")
+	if devices := cloud.Devices(); len(devices) != 3 {
+		t.Errorf("%d devices are registered in balena, want the three that migrated", len(devices))
+	}
+	wantLeftAlone(t, in.Dir, fleet, vars)
+}
+
+func wantBack(t *testing.T, m *member, report schema.DeviceReport) {
+	t.Helper()
+	if !strings.Contains(report.Reason, "chunk") {
+		t.Errorf("why %s came back: %q, want the damaged chunk", report.Host, report.Reason)
+	}
+	if after := run(t, m.vm, bootState); after != m.before {
+		t.Errorf("%s: boot configuration before:\n%s\nafter:\n%s", report.Host, m.before, after)
+	}
+}
+
+// wantArrived looks whether the new system has the config.json of its registration, and all else.
+func wantArrived(t *testing.T, m *member, config string) {
+	t.Helper()
+	registered, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := m.vm.WaitNewOS(t.Context(), m.from, BootTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range report.Missing(registered, "lab-"+m.suite.Release(), "") {
+		t.Errorf("%s: the new system lacks %s", config, what)
+	}
+}
+
+// wantLeftAlone runs the playbook once more on those that are through.
+func wantLeftAlone(t *testing.T, dir string, fleet map[string]*member, vars map[string]any) {
+	t.Helper()
+	out, err := playAll(t, dir, fleet, vars, "--limit", "kiosk-1,kiosk-2,gate-1")
 	if err != nil {
 		t.Errorf("again, on those that are through: %v\n%s", err, out)
 	}
-	for name, c := range recaps(out) {
+	all := recaps(out)
+	for name, c := range all {
 		if c.changed != "0" || c.failed != "0" || c.unreachable != "0" {
 			t.Errorf("again on %s: %+v", name, c)
 		}
 	}
-	t.Logf("the run that has nothing to do took %.1f s", time.Since(began).Seconds())
+	if len(all) != 3 {
+		t.Errorf("the recap is of %d machines, want 3:\n%s", len(all), out)
+	}
 }
 
 // playAll runs the playbook on all machines and returns what it printed.
-func playAll(t *testing.T, dir string, machines map[string]*VM, vars map[string]any, args ...string) (string, error) {
+func playAll(t *testing.T, dir string, fleet map[string]*member, vars map[string]any, args ...string) (string, error) {
 	t.Helper()
+	machines := map[string]*VM{}
+	for name, m := range fleet {
+		machines[name] = m.vm
+	}
 	var out bytes.Buffer
 	began := time.Now()
 	err := RunPlaybook(t.Context(), &out, dir, machines, vars, args...)
 	t.Logf("playbook on %v %v took %.1f s", slices.Sorted(maps.Keys(machines)), args, time.Since(began).Seconds())
-	for _, secret := range append(Secrets(), Canary) {
+	for _, secret := range append(Secrets(), Canary, apiToken) {
 		if strings.Contains(out.String(), secret) {
 			t.Errorf("the playbook's output holds the secret %q", secret)
 		}
@@ -136,7 +164,7 @@ func recaps(out string) map[string]counts {
 }
 
 // wantFates asks the report what became of each machine.
-func wantFates(t *testing.T, dir string, want map[string]string) []schema.DeviceReport {
+func wantFates(t *testing.T, dir string, want map[string]string) map[string]schema.DeviceReport {
 	t.Helper()
 	project, err := Project()
 	if err != nil {
@@ -150,12 +178,12 @@ func wantFates(t *testing.T, dir string, want map[string]string) []schema.Device
 	if err := json.Unmarshal(out, &report); err != nil {
 		t.Fatal(err)
 	}
-	got := map[string]string{}
+	got, devices := map[string]string{}, map[string]schema.DeviceReport{}
 	for _, d := range report.Devices {
-		got[d.Host] = string(d.Fate)
+		got[d.Host], devices[d.Host] = string(d.Fate), d
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("fates %v, want %v", got, want)
 	}
-	return report.Devices
+	return devices
 }

@@ -46,7 +46,7 @@ func TestMigrationWithLittleMemory(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, tail(t, vm))
 	}
-	for _, what := range report.Missing("lab-"+string(Bookworm), backup) {
+	for _, what := range report.Missing(Config(), "lab-"+string(Bookworm), backup) {
 		t.Errorf("the new system lacks %s", what)
 	}
 	wantLog(t, vm, from)

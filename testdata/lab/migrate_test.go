@@ -91,7 +91,7 @@ func migrate(t *testing.T, suite Suite) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, what := range report.Missing("lab-"+suite.Release(), backup) {
+	for _, what := range report.Missing(Config(), "lab-"+suite.Release(), backup) {
 		t.Errorf("the new system lacks %s", what)
 	}
 	if err := vm.WaitExit(t.Context(), time.Minute); err != nil {
@@ -113,7 +113,7 @@ func intoNewOS(t *testing.T, vm *VM, art Artifacts, doc string) NewOSReport {
 		t.Fatalf("%v\n%s", err, tail(t, vm))
 	}
 	t.Logf("from the reboot to the new system %.1f s; firmware: %+v", time.Since(began).Seconds(), report.Firmware)
-	for _, what := range report.Missing("lab-"+string(Bookworm), backup) {
+	for _, what := range report.Missing(Config(), "lab-"+string(Bookworm), backup) {
 		t.Errorf("the new system lacks %s", what)
 	}
 	if err := vm.WaitExit(t.Context(), time.Minute); err != nil {

@@ -53,10 +53,10 @@ func (r NewOSReport) Networks() int {
 	return count
 }
 
-// Missing says what of the operator's and of the guest's did not arrive from the machine of that host name: nothing after
-// a good migration. The backup is compared with a SHA-256 in hex, or only has to be there when that is empty.
-func (r NewOSReport) Missing(hostname, backup string) []string {
-	config, err := ConfigOn(hostname)
+// Missing says what of the operator's and of the guest's did not arrive: nothing after a good migration. A config.json came
+// with the machine's host name. The backup is compared with a SHA-256 in hex, or only has to be there when that is empty.
+func (r NewOSReport) Missing(config []byte, hostname, backup string) []string {
+	config, err := named(config, hostname)
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -66,7 +66,7 @@ func (r NewOSReport) Missing(hostname, backup string) []string {
 		ok   bool
 		what string
 	}{
-		{r.Config.SHA256 == hex.EncodeToString(sum[:]), fmt.Sprintf("the operator's config.json with the host name: %+v", r.Config)},
+		{r.Config.SHA256 == hex.EncodeToString(sum[:]), fmt.Sprintf("the config.json with the host name: %+v", r.Config)},
 		{r.Config.DeviceType == "genericx86-64-ext", fmt.Sprintf("the device type in config.json: %q", r.Config.DeviceType)},
 		{r.Networks() == len(Networks()), fmt.Sprintf("%d networks: %+v", len(Networks()), r.Connections)},
 		{r.Backup.Size > 0 && (backup == "" || r.Backup.SHA256 == backup), fmt.Sprintf("the backup %s: %+v", backup, r.Backup)},

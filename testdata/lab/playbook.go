@@ -30,10 +30,10 @@ func Config() []byte {
 		`"apiKey":"` + Canary + `"}`)
 }
 
-// ConfigOn is Config as it arrives from a machine of that name: with its host name, which goes along.
-func ConfigOn(hostname string) ([]byte, error) {
+// named is a config.json as it arrives from a machine of that name, which goes along.
+func named(config []byte, hostname string) ([]byte, error) {
 	var members map[string]any
-	if err := json.Unmarshal(Config(), &members); err != nil {
+	if err := json.Unmarshal(config, &members); err != nil {
 		return nil, err
 	}
 	members["hostname"] = hostname

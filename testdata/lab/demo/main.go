@@ -168,7 +168,7 @@ func tell(s *screen, r lab.NewOSReport) error {
 	s.note("networks     %d of %d that Debian knew", r.Networks(), len(lab.Networks()))
 	s.note("backup       %.1f MB on %s, of %s", float64(r.Backup.Size)/1e6, r.Data, strings.Join(lab.DataDirs(), " and "))
 	s.note("log          %.1f kB of how it went", float64(r.Log.Size)/1e3)
-	if missing := r.Missing("lab-"+string(lab.Bookworm), ""); len(missing) > 0 {
+	if missing := r.Missing(lab.Config(), "lab-"+string(lab.Bookworm), ""); len(missing) > 0 {
 		return fmt.Errorf("the new system lacks %s", strings.Join(missing, "; "))
 	}
 	return nil
