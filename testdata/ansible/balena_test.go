@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,7 @@ func (c *cloud) vars(t *testing.T, more map[string]any) []string {
 		t.Fatal(err)
 	}
 	skip := strings.FieldsFunc(skipAll, func(r rune) bool { return strings.ContainsRune("[], \n", r) })
+	skip = slices.DeleteFunc(skip, func(check string) bool { return check == "config-json" }) // the registration's is looked at
 	all := map[string]any{
 		"balena_migrate_fleet": c.fleet.ID, "balena_migrate_api_url": c.url, "balena_migrate_token_file": token,
 		"balena_migrate_os_version": "6.1.24", "balena_migrate_skip_checks": skip, "balena_migrate_require_network": false,

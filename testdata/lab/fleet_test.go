@@ -51,7 +51,7 @@ func TestMigrationOfAFleet(t *testing.T) {
 	vars := in.Vars()
 	delete(vars, "balena_migrate_config_json")
 	maps.Copy(vars, map[string]any{
-		"balena_migrate_serial": []any{"100%"}, "balena_migrate_fleet": cloud.fleet.Slug, "balena_migrate_api_url": cloud.url,
+		"balena_migrate_fleet": cloud.fleet.Slug, "balena_migrate_api_url": cloud.url,
 		"balena_migrate_token_file": filepath.Join(cloud.dir, "token"), "balena_migrate_ca_file": filepath.Join(cloud.dir, "ca.pem"),
 		"balena_migrate_os_version": "6.1.24",
 	})
@@ -131,9 +131,10 @@ func wantLeftAlone(t *testing.T, dir string, fleet map[string]*member, vars map[
 	}
 }
 
-// playAll runs the playbook on all machines and returns what it printed.
+// playAll runs the playbook on all machines at once and returns what it printed.
 func playAll(t *testing.T, dir string, fleet map[string]*member, vars map[string]any, args ...string) (string, error) {
 	t.Helper()
+	args = append(args, "-e", `{"balena_migrate_serial": ["100%"]}`)
 	machines := map[string]*VM{}
 	for name, m := range fleet {
 		machines[name] = m.vm
