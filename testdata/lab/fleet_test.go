@@ -19,7 +19,7 @@ import (
 // member is a machine of the fleet.
 type member struct {
 	suite   Suite
-	damaged bool // its image rots between the last step and the reboot
+	damaged bool // its image rots after the last step
 	vm      *VM
 	before  string // boot configuration
 	from    int64  // where its console was before it was migrated
@@ -36,10 +36,21 @@ func newFleet(t *testing.T, art Artifacts) map[string]*member {
 	}
 	for _, m := range fleet {
 		waitSSH(t, m.vm)
-		m.before = run(t, m.vm, bootState)
+		m.before, m.from = run(t, m.vm, bootState), m.vm.ConsoleSize()
+		if m.damaged {
+			run(t, m.vm, "echo '"+rot+"' >/run/systemd/system/rot.service; cat >/run/rot <<'EOF'\n"+flipImage+"; sync\nEOF\nsystemctl start rot")
+		}
 	}
 	return fleet
 }
+
+// rot is a service that damages the image as the machine goes down: any sooner, and the playbook would copy it anew.
+const rot = `[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+ExecStop=/bin/sh /run/rot
+`
 
 // TestMigrationOfAFleet: machines of two kinds are registered in balena and migrated at once by one run of the playbook,
 // until balena hears of them. One whose image is damaged comes back to its old system, is reported so, and leaves no
@@ -53,19 +64,8 @@ func TestMigrationOfAFleet(t *testing.T) {
 	maps.Copy(vars, map[string]any{
 		"balena_migrate_fleet": cloud.fleet.Slug, "balena_migrate_api_url": cloud.url,
 		"balena_migrate_token_file": filepath.Join(cloud.dir, "token"), "balena_migrate_ca_file": filepath.Join(cloud.dir, "ca.pem"),
-		"balena_migrate_os_version": "6.1.24",
+		"balena_migrate_os_version": "6.1.24", "balena_migrate_confirm": true,
 	})
-	if out, err := playAll(t, in.Dir, fleet, vars); err != nil {
-		t.Fatalf("without confirmation: %v\n%s", err, out)
-	}
-	wantFates(t, in.Dir, map[string]string{"kiosk-1": "ready", "kiosk-2": "ready", "gate-1": "ready", "kiosk-3": "ready"})
-	for _, m := range fleet {
-		if m.damaged {
-			run(t, m.vm, flipImage+"; sync")
-		}
-		m.from = m.vm.ConsoleSize()
-	}
-	vars["balena_migrate_confirm"] = true
 	out, err := playAll(t, in.Dir, fleet, vars)
 	if err == nil || !strings.Contains(out, "Back on the old system") {
 		t.Errorf("the playbook did not fail for the one that came back: %v\n%s", err, out)
