@@ -62,7 +62,11 @@ func (c deviceRegisterCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return d.hinted(err)
 	}
-	return d.say(doc, doc.Msg)
+	text := doc.Msg
+	if doc.ConfigJSON != "" {
+		text += "; its config.json is " + doc.ConfigJSON
+	}
+	return d.say(doc, text)
 }
 
 type deviceWaitCmd struct {

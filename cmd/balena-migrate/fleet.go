@@ -35,6 +35,9 @@ func (c fleetImportCmd) Run(t terminal) error {
 		}
 	}
 	fleet, err := migdb.Read(files, sources)
+	if errors.Is(err, fs.ErrNotExist) {
+		return steps.WithHint(fmt.Errorf("%w: %w", errInput, err), "name migdb's database folder, or unit files")
+	}
 	if err != nil {
 		return steps.WithHint(fmt.Errorf("%w: %w", errInput, err), "mend these units, or name only the files of the others")
 	}

@@ -19,7 +19,7 @@ func (l *look) readConfigJSON() configFile {
 	}
 	f, n, err := openRegular(l.Files, name)
 	if err != nil {
-		return configFile{trouble: block(err.Error(), wantConfig, "mend balena.config_json")}
+		return configFile{trouble: block(err.Error(), wantConfig, "put the file there, or mend balena.config_json")}
 	}
 	f.Close()
 	if n > configjson.MaxSize {

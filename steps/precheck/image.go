@@ -60,7 +60,7 @@ func (l *look) inspectImage() (image, answer) {
 	}
 	f, n, err := openRegular(l.Files, c.Path)
 	if err != nil {
-		return image{}, block(err.Error(), wantImage, "mend image.path")
+		return image{}, block(err.Error(), wantImage, "put the image there, or mend image.path")
 	}
 	defer f.Close()
 	if n == 0 {

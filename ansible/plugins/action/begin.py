@@ -8,15 +8,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import RESULTS, TOOL
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import LASTING, Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.patience import forget
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.probe import Look, look
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Remote
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import Results
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import Tool, binaries
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.typos import unknown
 
 ARGUMENTS: dict[str, Any] = {**TOOL, **RESULTS, 'again': {'type': 'bool', 'default': False}}
 FINISHED = ('migrated', 'online')
@@ -36,6 +39,7 @@ class ActionModule(ActionBase):
         outcome.update(changed=False, finished=False, waiting=False, arriving=False, old_boot_id='', since=0, fate='', msg='to be worked on')
         host = str((task_vars or {}).get('inventory_hostname'))
         report = Results(args['results'], task_vars or {}).load(host) if args['results'] else None
+        self._refuse_typos(args, task_vars or {}, report)
         if report is None:
             return outcome
         outcome.update(fate=report.get('fate'), reason=line(report.get('reason', '')))
@@ -47,6 +51,15 @@ class ActionModule(ActionBase):
             return dict(outcome, **self._finished(args, report))
         left = _left(report)
         return dict(outcome, **self._under_way(args, *left)) if left else outcome
+
+    def _refuse_typos(self, args: dict[str, Any], task_vars: dict[str, Any], report: dict[str, Any] | None) -> None:
+        mistyped = unknown(self._task, task_vars)
+        if not mistyped:
+            return
+        if report is not None and report.get('fate') in LASTING + ('back',):
+            raise AnsibleActionFail(mistyped)  # it says nothing about such a device
+        with Journal(self, args['results'], task_vars).step('variables'):
+            raise AnsibleActionFail(mistyped)
 
     def _finished(self, args: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
         seen = self._look(args, '')

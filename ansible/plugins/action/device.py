@@ -13,7 +13,9 @@ from ansible.utils.display import Display
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import desk, document
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.files import absent
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import beside
 
 STATES = {'registered': 'register', 'online': 'wait', 'removed': 'remove'}
 # Names of the steps in the device's report: wait is what watches the old system.
@@ -59,7 +61,7 @@ class ActionModule(ActionBase):
 
     def _ask(self, args: dict[str, Any], name: str, task_vars: dict[str, Any], journal: Journal) -> dict[str, Any]:
         argv = [desk.executable(args['binaries']), 'device', STATES[args['state']], name, '--json',
-                '--state', self._beside(args['registrations'], task_vars)]
+                '--state', beside(task_vars, args['registrations'])]
         argv += self._options(args, task_vars)
         given, token = self._token(args['token_file'], task_vars)
         answer = desk.run(argv + given, token, lambda entry: self._told(name, entry))
@@ -105,12 +107,8 @@ class ActionModule(ActionBase):
             if path and folder and os.path.isfile(os.path.join(folder, path)):
                 return os.path.join(folder, path)
         if path:
-            raise AnsibleActionFail('%s is not on the controller' % path)
+            raise AnsibleActionFail(absent(path, task_vars))
         return ''
-
-    @staticmethod
-    def _beside(folder: str, task_vars: dict[str, Any]) -> str:
-        return os.path.join(str(task_vars.get('inventory_dir') or os.getcwd()), os.path.expanduser(folder))
 
     @staticmethod
     def _told(name: str, entry: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from ansible_collections.balena_community.migrate.plugins.plugin_utils.detached 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.files import find
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import beside
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import binaries, controllers
 
 ARGUMENTS: dict[str, Any] = {
@@ -56,8 +57,7 @@ class ActionModule(ActionBase):
             image['path'] = find(self, image['path'], task_vars)
         keys = self._loader.get_real_file(find(self, args['config_json'], task_vars)) if args['config_json'] else ''
         try:
-            beside = str(task_vars.get('inventory_dir') or os.getcwd())
-            folder = os.path.join(beside, os.path.expanduser(args['cache']), _name(image, args['balena'], keys))
+            folder = os.path.join(beside(task_vars, args['cache']), _name(image, args['balena'], keys))
             os.makedirs(folder, mode=0o700, exist_ok=True)
             balena = dict(args['balena'], config_json=keys)
             document_ = {'schema': 'migration/1', 'config': {'image': image, 'balena': balena}, 'facts': {}}

@@ -98,4 +98,12 @@ def _reasons(report: dict[str, Any]) -> list[str]:
             texts = [line('%(check)s: found %(got)s; %(remedy)s' % b) for b in blocked]
             more = len(texts) - BLOCKERS
             return texts if more <= 1 else texts[:BLOCKERS] + ['and %d more' % more]
-    return [line(report.get('reason', ''))]
+    return ['; '.join(filter(None, [line(report.get('reason', '')), line(_remedy(report))]))]
+
+
+def _remedy(report: dict[str, Any]) -> str:
+    """Return what helps against the failure that made the device what it is."""
+    last = report['attempts'][-1] if report['attempts'] else {}
+    if report['fate'] not in TROUBLE or last.get('fate') != report['fate']:
+        return ''
+    return next((step['error'].get('hint', '') for step in reversed(last['steps']) if step.get('error')), '')

@@ -7,12 +7,29 @@ from typing import Any, NamedTuple
 # The longest text that is kept of a device.
 LENGTH = 1000
 UNREACHABLE = 'see that it is on and in the network, that its address is right, and that ssh lets this controller in'
+# What ssh or sudo says of a mistake of the operator's, and what helps.
+REMEDIES = (
+    ('host key verification failed', 'compare the fingerprint of the device\'s host key, then take it into known_hosts: log in once '
+     'by ssh, or ssh-keyscan'),
+    ('host identification has changed', 'another device, or a new system, answers there: find out which; then ssh-keygen -R with its '
+     'address'),
+    ('permission denied', 'ssh does not let this controller in: see ansible_user, and ansible_ssh_private_key_file or '
+     'ansible_password'),
+    ('missing sudo password', 'set ansible_become_password in a vaulted file, or ask for it with -K'),
+    ('incorrect sudo password', 'mend ansible_become_password, or what you said to -K'),
+    ('vault secrets', 'say the vault\'s password: --ask-vault-pass or --vault-password-file'),
+)
 BACK = 'on the device, balena-migrate status names the log of the attempt; mend what it says and run the playbook again'
 STAYED = 'reboot it by hand, or run the playbook again'
 
 
 ASTRAY = ('see on the device\'s screen, or in its network, how far it came; balena-migrate device wait looks again whether it '
           'is online in balena')
+
+
+def remedy(text: str, otherwise: str) -> str:
+    """Return what helps against what ssh, sudo or Ansible said."""
+    return next((helps for sign, helps in REMEDIES if sign in text.lower()), otherwise)
 
 
 class End(NamedTuple):

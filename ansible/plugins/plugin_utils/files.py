@@ -18,7 +18,17 @@ def find(action: ActionBase, src: str, task_vars: dict[str, Any]) -> str:
     try:
         found = action._find_needle('files', src)
     except AnsibleError as error:
-        raise AnsibleActionFail('%s is not on the controller: %s' % (src, error)) from error
+        raise AnsibleActionFail(absent(src, task_vars)) from error
     if not os.path.isfile(found):
         raise AnsibleActionFail('%s is not a file' % found)
     return found
+
+
+def absent(src: str, task_vars: dict[str, Any]) -> str:
+    """Say that a file is not there, without the ten folders of the collection that Ansible looks into as well."""
+    if os.path.isabs(src):
+        return '%s is not on the controller; mend its path' % src
+    inventory = str(task_vars.get('inventory_dir') or '')
+    places = [os.getcwd(), inventory if os.path.isabs(inventory) else os.getcwd()]
+    return '%s is not on the controller: looked in %s; mend its path, which is relative to one of these' % (
+        src, ' and '.join(dict.fromkeys(places)))

@@ -63,12 +63,12 @@ class Journal:
         try:
             yield self
         except AnsibleConnectionFailure as error:
-            self._unreachable(str(error))
+            hint = self._unreachable(str(error))
             # A host that Ansible takes for unreachable gets no further task, so none would be left to show the table.
-            raise AnsibleActionFail('the device can\'t be reached: ' + line(error),
+            raise AnsibleActionFail('the device can\'t be reached: %s; %s' % (line(error), hint),
                                     result={'device_unreachable': True}) from error
         except Exception as error:
-            self._close('failed', 'failed', line(error), error={'message': line(error), 'hint': ''})
+            self._close('failed', 'failed', line(error), error={'message': line(error), 'hint': fate.remedy(str(error), '')})
             raise
 
     def result(self, document: dict[str, Any], skipped: str = '') -> None:
@@ -98,9 +98,14 @@ class Journal:
 
     def copied(self, changed: bool) -> None:
         """Note that a file is on the device, or in check mode would be."""
-        if self._results is not None:
-            self._close('converged', *self._standing(), changed=changed or self._step['changed'],
-                        changes=self._step['changes'] + int(changed))
+        if self._results is None:
+            return
+        # A loop goes on behind the file that failed: that one is what became of the device.
+        end = self._standing()
+        before = self._attempt['steps'][-2:-1]
+        if before and before[0]['name'] == self._step['name'] and 'error' in before[0]:
+            end = ('failed', before[0]['error']['message'])
+        self._close('converged', *end, changed=changed or self._step['changed'], changes=self._step['changes'] + int(changed))
 
     def verdict(self, seen: dict[str, Any]) -> None:
         """Note what the wait for the device came to."""
@@ -188,10 +193,11 @@ class Journal:
         return fate.of_steps(done, self._step['name'], self._check, [
             s['name'] for s in self._attempt['steps'] if s['status'] == 'skipped'])
 
-    def _unreachable(self, text: str) -> None:
-        """A device that left its old system is not expected to answer: that it does not changes nothing."""
-        end = ('lost', 'does not answer: ' + line(text))
-        self._close('unreachable', *end, error={'message': line(text), 'hint': fate.UNREACHABLE}, answered=False)
+    def _unreachable(self, text: str) -> str:
+        """A device that left its old system is not expected to answer: that it does not changes nothing. Returns what helps."""
+        end, hint = ('lost', 'does not answer: ' + line(text)), fate.remedy(text, fate.UNREACHABLE)
+        self._close('unreachable', *end, error={'message': line(text), 'hint': hint}, answered=False)
+        return hint
 
     def _close(self, status: str, end: str, reason: str, since: str = '', answered: bool = True, **about: Any) -> None:
         if self._quiet:

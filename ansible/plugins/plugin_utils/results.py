@@ -14,12 +14,17 @@ NAME = 'device-report/1'
 LENGTH = 200
 
 
+def beside(task_vars: dict[str, Any], folder: str) -> str:
+    """Return the path of a folder of the controller: a relative one lies beside the inventory, where that is a file."""
+    inventory = str(task_vars.get('inventory_dir') or '')  # "None" for hosts that are named on the command line
+    return os.path.join(inventory if os.path.isabs(inventory) else os.getcwd(), os.path.expanduser(folder))
+
+
 class Results:
     """The directory. A relative one lies beside the inventory, or in the current folder where there is no inventory file."""
 
     def __init__(self, results: str, task_vars: dict[str, Any]) -> None:
-        beside = task_vars.get('inventory_dir') or os.getcwd()
-        self.folder = os.path.join(str(beside), os.path.expanduser(results))
+        self.folder = beside(task_vars, results)
 
     def path(self, host: str) -> str:
         """Return the file of a host. Whatever its name has, the file lies in the directory and is not hidden."""

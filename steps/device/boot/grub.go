@@ -82,7 +82,7 @@ func (Grub) checkConfig(s Site) []schema.Blocked {
 			"this version arms GRUB as Debian and Ubuntu configure it")
 	}
 	if err != nil {
-		remedy := "this version starts stage 2 by GRUB 2; install grub-pc, or run update-grub if it is installed"
+		remedy := "no boot loader is known here: install GRUB 2 (grub-pc, grub-efi), or run update-grub if it is installed; boot.method kexec needs none"
 		if errors.Is(err, fs.ErrPermission) { // Debian keeps it from users, for it may hold passwords
 			remedy = "run it as root, e.g. with sudo"
 		}
