@@ -129,17 +129,6 @@ class Journal:
         changed = bool(document.get('changed'))
         self._close('converged', *self._standing(), changed=changed, changes=int(changed), evidence=line(document.get('msg', '')))
 
-    def arrival(self, document: dict[str, Any]) -> None:
-        """Note whether the device is online in balena, a device-arrival/1."""
-        if self._results is None:
-            return
-        self._doc['device_id'] = line(document.get('uuid') or '')
-        end = fate.of_arrival(document, self._doc)
-        about: dict[str, Any] = {'evidence': line(document.get('msg', ''))}
-        if end.fate == 'lost':
-            about['error'] = {'message': end.reason, 'hint': end.hint}
-        self._close('failed' if 'error' in about else 'converged', end.fate, end.reason, since=end.since, **about)
-
     def _begin(self, name: str, rehearsal: bool) -> None:
         try:
             self._doc = self._results.load(self._host) or self._new()
