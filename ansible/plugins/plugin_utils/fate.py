@@ -19,6 +19,7 @@ REMEDIES = (
     ('incorrect sudo password', 'mend ansible_become_password, or what you said to -K'),
     ('vault secrets', 'say the vault\'s password: --ask-vault-pass or --vault-password-file'),
 )
+OWN_FAULT = 'make room there, or name other folders in ANSIBLE_LOCAL_TEMP and ANSIBLE_SSH_CONTROL_PATH_DIR, and run the playbook again'
 BACK = 'on the device, balena-migrate status names the log of the attempt; mend what it says and run the playbook again'
 STAYED = 'reboot it by hand, or run the playbook again'
 ASTRAY = ('see on the device\'s screen, or in its network, how far it came; the playbook, run again, looks again whether it is '
