@@ -87,7 +87,9 @@ type DeviceArrival struct {
 	Looks        int     `json:"looks"`
 	Waited       float64 `json:"waited_s"`
 	Trouble      string  `json:"trouble"`
-	Changed      bool    `json:"changed"`
-	Failed       bool    `json:"failed"`
-	Msg          string  `json:"msg"`
+	// RetryAfter is for how long the API wants to be left alone, in seconds.
+	RetryAfter float64 `json:"retry_after_s,omitempty"`
+	Changed    bool    `json:"changed"`
+	Failed     bool    `json:"failed"`
+	Msg        string  `json:"msg"`
 }

@@ -74,7 +74,7 @@ type deviceWaitCmd struct {
 	Timeout   time.Duration `default:"30m" help:"How long to wait at most."`
 	Interval  time.Duration `default:"10s" help:"First pause between two looks; the pauses grow to a minute."`
 	OSVersion string        `name:"os-version" placeholder:"VERSION" help:"Version of balenaOS that has to run. Default: that of the registration."`
-	Once      bool          `help:"Look once."`
+	Once      bool          `help:"Look once, by one request."`
 }
 
 // Run implements the command. A device that is not online in time ends it with exit code 1, and a document of what was seen.
@@ -85,6 +85,9 @@ func (c deviceWaitCmd) Run(ctx context.Context, t terminal) error {
 	}
 	if c.Timeout <= 0 || c.Interval < time.Second {
 		return &usageError{fmt.Errorf("found --timeout %s and --interval %s, expected more than 0s and at least 1s", c.Timeout, c.Interval)}
+	}
+	if c.Once {
+		d.client.Tries = 1 // who asks again decides when
 	}
 	doc, err := d.store.Wait(ctx, d.client, c.Name, registration.Patience{
 		Timeout: c.Timeout, Interval: c.Interval, Once: c.Once, OSVersion: c.OSVersion,

@@ -79,7 +79,7 @@ func (c *cloud) vars(t *testing.T, more map[string]any) []string {
 	all := map[string]any{
 		"balena_migrate_fleet": c.fleet.ID, "balena_migrate_api_url": c.url, "balena_migrate_token_file": token,
 		"balena_migrate_os_version": "6.1.24", "balena_migrate_skip_checks": skip, "balena_migrate_require_network": false,
-		"balena_migrate_wait_timeout": 4, "balena_migrate_wait_interval": 1, "balena_migrate_online_timeout": 30, "balena_migrate_online_interval": 1,
+		"balena_migrate_wait_timeout": 600, "balena_migrate_wait_interval": 1, "balena_migrate_online_interval": 1,
 	}
 	for name, value := range more {
 		all[name] = value
@@ -243,7 +243,7 @@ func testBalenaOnline(t *testing.T, b bench, d *device, c *cloud) {
 	r := d.report(t)
 	want(t, r, schema.FateOnline, "device is online: heartbeat online, balenaOS 6.1.24", "precheck:converged", "register:converged", "copy:converged",
 		"precheck:converged", "prepare-image:converged", "collect-wifi:converged", "backup:converged", "build-initramfs:converged", "arm-boot:converged",
-		"reboot:converged", "wait:converged", "online:converged")
+		"reboot:converged", "wait:converged")
 	if r.DeviceID != device.UUID || run.code != 0 {
 		t.Errorf("device_id %q, exit code %d; want %s, 0\n%s", r.DeviceID, run.code, device.UUID, run.screen)
 	}

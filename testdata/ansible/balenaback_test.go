@@ -11,7 +11,7 @@ import (
 // testBalenaLost: the old system is gone and nobody hears of the new one. Nothing is removed: it may come yet.
 func testBalenaLost(t *testing.T, b bench, d *device, c *cloud) {
 	p := b.play(t, d, "left", "")
-	run := d.playbook(p, migrate, c.vars(t, map[string]any{"balena_migrate_confirm": true, "balena_migrate_online_timeout": 2})...)
+	run := d.playbook(p, migrate, c.vars(t, map[string]any{"balena_migrate_confirm": true, "balena_migrate_wait_timeout": 4})...)
 	d.gone(t)
 	r := d.report(t)
 	device := c.only(t)
@@ -19,9 +19,6 @@ func testBalenaLost(t *testing.T, b bench, d *device, c *cloud) {
 	if r.Fate != schema.FateLost || !strings.Contains(r.Reason, "left its old system, but device is not online: heartbeat unknown") || run.code != 2 ||
 		r.DeviceID != device.UUID || last.Error == nil || last.Error.Hint == "" {
 		t.Errorf("%s: %q, exit code %d, device_id %q, %+v", r.Fate, r.Reason, run.code, r.DeviceID, last)
-	}
-	if r.Since >= last.Started {
-		t.Errorf("lost since %s, want since before %s, when it was last seen", r.Since, last.Started)
 	}
 	if len(c.Requests("DELETE")) != 0 {
 		t.Error("a registration was removed that may be in use")

@@ -29,6 +29,7 @@ func TestResults(t *testing.T) {
 		{"a device that came back", testResultBack},
 		{"a device that left", testResultMigrated},
 		{"a device that does not answer", testResultLost},
+		{"a controller that has no room", testResultNoRoom},
 		{"a directory that can't be written", testResultUnwritable},
 		{"a file that is damaged", testResultDamaged},
 		{"a device that was tried often", testResultBounded},
@@ -236,6 +237,29 @@ func testResultLost(t *testing.T, b bench, d *device) {
 	d.start()
 	d.playbook(b, migrate)
 	want(t, d.report(t), schema.FateBlocked, "", "precheck:blocked")
+}
+
+// testResultNoRoom: a device that can't be reached because the controller's own disk is full is not lost.
+func testResultNoRoom(t *testing.T, b bench, d *device) {
+	d.stop()
+	defer d.start()
+	full := filepath.Join(d.dir, "ansible", "tmp")
+	if err := os.MkdirAll(full, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", full, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Unmount(full, syscall.MNT_DETACH) }()
+	if err := os.WriteFile(filepath.Join(full, "filler"), make([]byte, 1<<20), 0o600); err == nil {
+		t.Fatal("it is not full")
+	}
+	d.playbook(b, migrate)
+	r := d.report(t)
+	want(t, r, schema.FateFailed, "o space left on device", "precheck:failed")
+	if e := r.Last().Steps[0].Error; e == nil || !strings.Contains(e.Hint, "ANSIBLE_LOCAL_TEMP") {
+		t.Errorf("error %+v, want what helps", e)
+	}
 }
 
 func testResultUnwritable(t *testing.T, b bench, d *device) {

@@ -122,6 +122,8 @@ func TestFate(t *testing.T) {
 		state, msg string
 	}{
 		{"left", `{left: true, came_back: false, evidence: silence}`, false, "ok", "Migrated: it left its old system for good: silence"},
+		{"online", `{left: true, came_back: false, online: true, evidence: heard of}`, false, "ok", "Online in balena: heard of"},
+		{"lost", `{left: true, came_back: false, lost: true, gone_since: T, evidence: silence}`, false, "failed", "Lost since T: silence"},
 		{"back", `{left: false, came_back: true, status: {stage: aborted, reason: digest differs, msg: m}}`, false, "failed",
 			"Back on the old system: digest differs (stage: aborted)"},
 		{"back without a reason", `{left: false, came_back: true, status: {stage: armed, reason: "", msg: still armed}}`, false, "failed",

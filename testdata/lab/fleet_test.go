@@ -65,6 +65,7 @@ func TestMigrationOfAFleet(t *testing.T) {
 		"balena_migrate_fleet": cloud.fleet.Slug, "balena_migrate_api_url": cloud.url,
 		"balena_migrate_token_file": filepath.Join(cloud.dir, "token"), "balena_migrate_ca_file": filepath.Join(cloud.dir, "ca.pem"),
 		"balena_migrate_os_version": "6.1.24", "balena_migrate_confirm": true,
+		"balena_migrate_wait_timeout": 1800, // all the way; who is online or back ends it
 	})
 	out, err := playAll(t, in.Dir, fleet, vars)
 	if err == nil || !strings.Contains(out, "Back on the old system") {

@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
         """Read the device's file and, if that says that it left its old system, look whether that is so."""
         outcome = super().run(tmp, task_vars)
         checked, args = self.validate_argument_spec(ARGUMENTS)
-        outcome.update(changed=False, finished=False, waiting=False, arriving=False, old_boot_id='', since=0, fate='', msg='to be worked on')
+        outcome.update(changed=False, finished=False, waiting=False, old_boot_id='', since=0, fate='', msg='to be worked on')
         host = str((task_vars or {}).get('inventory_hostname'))
         report = Results(args['results'], task_vars or {}).load(host) if args['results'] else None
         self._refuse_typos(args, task_vars or {}, report)
@@ -45,8 +45,6 @@ class ActionModule(ActionBase):
         outcome.update(fate=report.get('fate'), reason=line(report.get('reason', '')))
         if args['again']:
             return dict(outcome, msg='to be worked on again, as balena_migrate_again says')
-        if _sought(report):
-            return dict(outcome, arriving=True, msg='it left its old system: balena is asked again whether it is online')
         if report.get('fate') in FINISHED:
             return dict(outcome, **self._finished(args, report))
         left = _left(report)
@@ -73,7 +71,7 @@ class ActionModule(ActionBase):
         seen = self._look(args, boot_id)
         if seen.kind == 'answer' and seen.boot_id == boot_id:
             return {}
-        return {'waiting': True, 'old_boot_id': boot_id, 'since': since, 'msg': 'it was told to reboot: waiting for it'}
+        return {'waiting': True, 'old_boot_id': boot_id, 'since': since, 'msg': 'it was told to reboot, and nobody saw yet what became of it: waiting for it'}
 
     def _look(self, args: dict[str, Any], boot_id: str) -> Look:
         remote = Remote(self)
@@ -82,21 +80,24 @@ class ActionModule(ActionBase):
         return look(remote, self._connection, tool.command(['status', '--json', '--work-dir', args['work_dir']]), boot_id)
 
 
-def _sought(report: dict[str, Any]) -> bool:
-    """Say whether a device left its old system, and balena had not heard of the new one when it was last asked."""
-    steps = report['attempts'][-1]['steps']
-    return report.get('fate') in ('migrated', 'lost') and bool(steps) and (
-        steps[-1]['name'] == 'online' and steps[-1]['status'] != 'converged')
-
-
 def _left(report: dict[str, Any]) -> tuple[str, int] | None:
-    """Return the boot that the device was told to leave and when, if nobody has seen yet what became of it."""
-    last = report['attempts'][-1]
-    boot_id, steps = last.get('left_boot'), last['steps']
-    names = [step['name'] for step in steps if step['status'] == 'converged']
-    if not boot_id or last.get('check') or 'reboot' not in names or 'wait' in names:
-        return None
-    if any(step['name'] == 'wait' and step['status'] not in ('running', 'interrupted') for step in steps):
-        return None
-    ended = next(step['ended'] for step in steps if step['name'] == 'reboot' and step['status'] == 'converged')
-    return boot_id, int(datetime.fromisoformat(ended.replace('Z', '+00:00')).timestamp())
+    """Return the boot that the device was told to leave and when, if nobody has seen yet what became of it.
+
+    Runs that only waited, and were interrupted or heard of nothing, come after the one that told it.
+    """
+    for attempt in reversed(report['attempts']):
+        steps = attempt['steps']
+        waits = [step for step in steps if step['name'] == 'wait']
+        if attempt.get('check') or not all(_open(step, attempt) for step in waits):
+            return None
+        told = [step for step in steps if step['name'] == 'reboot' and step['status'] == 'converged']
+        if told and attempt.get('left_boot'):
+            return attempt['left_boot'], int(datetime.fromisoformat(told[-1]['ended'].replace('Z', '+00:00')).timestamp())
+        if not waits:
+            return None
+    return None
+
+
+def _open(wait: dict[str, Any], attempt: dict[str, Any]) -> bool:
+    """Say whether a wait came to no end, or to that of a device that is lost and may yet be found."""
+    return wait['status'] in ('running', 'interrupted') or attempt.get('fate') == 'lost' and not attempt.get('rehearsal')

@@ -1,7 +1,8 @@
 """Waits for what becomes of a device after its reboot into stage 2.
 
 Either the old system is back, in another boot, and says why; or it left: nothing answers any more, or something else
-does. The device is never judged by one look, and no look takes longer than a minute.
+does. A device that is registered in balena did not leave before balena says that it is online; silence alone is no
+migration. The device is never judged by one look, and no look takes longer than a minute.
 """
 from __future__ import annotations
 
@@ -12,21 +13,25 @@ from typing import Any
 from ansible.errors import AnsibleActionSkip
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import RESULTS, TOOL
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import BALENA, RESULTS, TOOL
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.patience import forget
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.probe import Look, look
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.registrar import Arrival, Registrar
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Remote
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import Tool, binaries
 
 ARGUMENTS: dict[str, Any] = {
     **TOOL,
     **RESULTS,
+    **BALENA,
     'old_boot_id': {'type': 'str', 'required': True},
     'since': {'type': 'int', 'default': 0},
     'timeout': {'type': 'int', 'default': 1800},
     'interval': {'type': 'int', 'default': 5},
     'settle': {'type': 'int', 'default': 120},
+    'registered': {'type': 'bool', 'default': False},
+    'balena_interval': {'type': 'int', 'default': 10},
 }
 
 # A host whose turn comes late (more hosts than forks) is looked at for so long at least, in seconds.
@@ -51,7 +56,7 @@ class Watch:
             self.gone_since = self._other_since = None
             return None
         if seen.kind == 'answer':
-            return self._answered(seen)
+            return self._answered(seen, now)
         self.gone_since = self.gone_since or now
         if seen.kind == 'silence' or not same_kind or self._other_since is None:
             self._other_since = None if seen.kind == 'silence' else now
@@ -65,7 +70,9 @@ class Watch:
         return self._verdict('nothing that we know answers since %s; last: %s'
                              % (stamp(self.gone_since), self._last.text or self._last.kind), left=True)
 
-    def _answered(self, seen: Look) -> dict[str, Any]:
+    def _answered(self, seen: Look, now: float) -> dict[str, Any]:
+        if seen.system.startswith('balena') or seen.status is None:
+            self.gone_since = self.gone_since or now
         if seen.system.startswith('balena'):
             return self._verdict('%s answers in boot %s' % (seen.system, seen.boot_id), left=True)
         if seen.status is None:
@@ -90,6 +97,16 @@ def stamp(seconds: float) -> str:
     return datetime.fromtimestamp(int(seconds), timezone.utc).isoformat().replace('+00:00', 'Z')
 
 
+def judged(network: dict[str, Any], arrival: Arrival) -> dict[str, Any]:
+    """Return the verdict on a registered device: what balena says counts, and both are told of one that is lost."""
+    if arrival.said.get('online'):
+        return dict(network, left=True, online=True, evidence=arrival.text(), arrival=arrival.said)
+    if not network['left']:
+        return network
+    evidence = 'left its old system, but %s; %s' % (arrival.text(), network['evidence'])
+    return dict(network, lost=True, evidence=evidence, arrival=arrival.said)
+
+
 class ActionModule(ActionBase):
     """The wait action."""
 
@@ -106,22 +123,27 @@ class ActionModule(ActionBase):
         began = time.time()
         deadline = max((args['since'] or began) + args['timeout'], began + LEAST)
         with Journal(self, args['results'], task_vars or {}).step('wait') as journal:
-            outcome.update(self._watch(args, min(deadline, began + args['timeout'])))
+            arrival = Arrival(Registrar(self, args, task_vars or {}), args['balena_interval']) if args['registered'] else None
+            outcome.update(online=False, lost=False, arrival={})
+            outcome.update(self._watch(args, min(deadline, began + args['timeout']), arrival))
             journal.verdict(outcome)
         outcome.update(changed=False, waited=int(time.time() - began), msg=outcome['evidence'])
         return outcome
 
-    def _watch(self, args: dict[str, Any], deadline: float) -> dict[str, Any]:
+    def _watch(self, args: dict[str, Any], deadline: float, arrival: Arrival | None) -> dict[str, Any]:
         remote = Remote(self)
         tool = Tool(remote, binaries(args['binaries']), args['bin_dir'])
         command = tool.command(['status', '--json', '--work-dir', args['work_dir']])
         watch = Watch(args['old_boot_id'], args['settle'])
         forget(self._connection)
         while True:
-            seen = look(remote, self._connection, command, args['old_boot_id'])
-            verdict = watch.see(seen, time.time())
-            if verdict:
+            verdict = watch.see(look(remote, self._connection, command, args['old_boot_id']), time.time())
+            if verdict and (verdict['came_back'] or arrival is None):
                 return verdict
-            if time.time() + args['interval'] > deadline:
-                return watch.give_up()
+            over = time.time() + args['interval'] > deadline
+            # What balena says of a device that has not gone down yet is of another time.
+            there = arrival is not None and watch.gone_since is not None and arrival.look(time.time(), over)
+            if over or there:
+                network = verdict or watch.give_up()
+                return judged(network, arrival) if arrival else network
             time.sleep(args['interval'])

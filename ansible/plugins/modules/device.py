@@ -7,7 +7,7 @@ __metaclass__ = type
 DOCUMENTATION = r'''
 ---
 module: device
-short_description: Register a device in balena, wait until it is online, remove an unused registration
+short_description: Register a device in balena, remove an unused registration
 version_added: 1.0.0
 author:
   - The balena-migrate authors (@balena-community)
@@ -21,12 +21,10 @@ options:
   state:
     description:
       - C(registered) registers the device unless it is, and writes its own config.json.
-      - C(online) waits until balena hears of it from its new system, by its heartbeat and the version it runs. It fails if that
-        does not happen in time.
       - C(removed) removes a registration that no device has ever used, and refuses to remove another.
     type: str
     required: true
-    choices: [registered, online, removed]
+    choices: [registered, removed]
   fleet:
     description: Number or slug (org/name) of the fleet. Needed to register.
     type: str
@@ -60,14 +58,6 @@ options:
       - Folder on the controller in which registrations are kept. It holds keys. A relative one lies beside the inventory.
     type: str
     default: registrations
-  timeout:
-    description: Seconds to wait for C(online) at most.
-    type: int
-    default: 1800
-  interval:
-    description: Seconds of the first pause between two looks. The pauses grow to a minute.
-    type: int
-    default: 10
   binaries:
     description: Folder on the controller with the executables, as for M(balena_community.migrate.step).
     type: str
@@ -81,7 +71,7 @@ options:
 attributes:
   check_mode:
     support: partial
-    description: Says whether the device would be registered or removed. It does not wait.
+    description: Says whether the device would be registered or removed.
   diff_mode:
     support: none
     description: There is nothing to show.
@@ -98,9 +88,9 @@ EXAMPLES = r'''
     token_file: balena-token.vault
   register: registration
 
-- name: Wait until it is online
+- name: Remove its registration, as it did not migrate
   balena_community.migrate.device:
-    state: online
+    state: removed
     token_file: balena-token.vault
 '''
 
@@ -116,15 +106,7 @@ device_id:
 config_json:
   description: Path of the device's own config.json on the controller. Empty if it has none.
   type: str
-  returned: when it was to be registered or removed
-online:
-  description: Whether it is online in balena on its new system.
-  type: bool
-  returned: when it was waited for
-os_version:
-  description: What it runs, as it tells.
-  type: str
-  returned: when it was waited for
+  returned: always
 msg:
   description: All of it in a line.
   type: str

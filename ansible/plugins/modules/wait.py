@@ -14,6 +14,9 @@ author:
 description:
   - Connects anew again and again, until the old system is back in another boot, something else answers at the device's
     address, or the time is over.
+  - A device that is registered in balena is looked for there as well, by its heartbeat and the version it runs. That it is
+    online ends the wait; that nothing, or something else, answers at its address does not.
+  - Balena that can't be asked ends no wait. It is warned of, and asked again.
   - It judges nothing. A device that is back or that did not reboot is no failure of this task.
   - No look takes longer than a minute, whatever hangs.
 options:
@@ -28,7 +31,7 @@ options:
     type: int
     default: 0
   timeout:
-    description: Seconds after which a device that does not answer has left for good.
+    description: Seconds after which a device that does not answer has left for good, or with I(registered) is lost.
     type: int
     default: 1800
   interval:
@@ -39,6 +42,26 @@ options:
     description: Seconds for which the login has to be refused before that counts as another system.
     type: int
     default: 120
+  registered:
+    description: Whether the device was registered by M(balena_community.migrate.device), so that balena can be asked for it.
+    type: bool
+    default: false
+  balena_interval:
+    description: Seconds of the first pause between two looks at balena. The pauses grow to a minute.
+    type: int
+    default: 10
+  token_file:
+    description: File on the controller with an API key of a user, as for M(balena_community.migrate.device).
+    type: str
+    default: ''
+  ca_file:
+    description: File on the controller with certificates that vouch for the API beside those the system trusts, PEM.
+    type: str
+    default: ''
+  registrations:
+    description: Folder on the controller with the registration, as for M(balena_community.migrate.device).
+    type: str
+    default: registrations
   work_dir:
     description: Folder of the migration on the device.
     type: str
@@ -87,12 +110,24 @@ left:
   description: The old system does not answer any more, or something else does.
   type: bool
   returned: always
+online:
+  description: Balena says that the device is online on its new system.
+  type: bool
+  returned: always
+lost:
+  description: The device is registered, it left its old system, and is not online in balena.
+  type: bool
+  returned: always
+arrival:
+  description: What balena said last of a registered device, as C(balena-migrate device wait) writes it. Empty if it said nothing.
+  type: dict
+  returned: always
 evidence:
   description: What that is concluded from.
   type: str
   returned: always
 gone_since:
-  description: When the device was first seen not to answer, RFC 3339. Empty if it never was.
+  description: When the device was first seen not to answer, or another system in its place, RFC 3339. Empty if it never was.
   type: str
   returned: always
 boot_id:

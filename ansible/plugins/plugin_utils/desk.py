@@ -4,11 +4,9 @@ Keys go to it by its environment or by a file, never by its arguments, which eve
 """
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
-from typing import Any, Callable
 
 from ansible.errors import AnsibleActionFail
 
@@ -30,28 +28,14 @@ def executable(given: str) -> str:
     return path
 
 
-def run(argv: list[str], token: str | None, told: Callable[[dict[str, Any]], None]) -> Answer:
-    """Run the executable to its end. A token takes the place of the environment's; told gets each line of its log as it comes."""
+def run(argv: list[str], token: str | None) -> Answer:
+    """Run the executable to its end. A token takes the place of the environment's."""
     environment = dict(os.environ)
     if token is not None:
         environment[TOKEN] = token
     try:
-        child = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                 encoding='utf-8', errors='replace')
+        done = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, encoding='utf-8',
+                              errors='replace')
     except OSError as error:
         raise AnsibleActionFail('run %s on the controller: %s' % (argv[0], error)) from error
-    log = []
-    # Its one document is far smaller than a pipe holds, so it never waits for standard output to be read.
-    for line in child.stderr:
-        log.append(line)
-        told(_entry(line))
-    out = child.stdout.read()
-    return Answer(child.wait(), out, ''.join(log))
-
-
-def _entry(line: str) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return {}
-    return entry if isinstance(entry, dict) else {}
+    return Answer(done.returncode, done.stdout, done.stderr)

@@ -19,12 +19,11 @@ REMEDIES = (
     ('incorrect sudo password', 'mend ansible_become_password, or what you said to -K'),
     ('vault secrets', 'say the vault\'s password: --ask-vault-pass or --vault-password-file'),
 )
+OWN_FAULT = 'make room there, or name other folders in ANSIBLE_LOCAL_TEMP and ANSIBLE_SSH_CONTROL_PATH_DIR, and run the playbook again'
 BACK = 'on the device, balena-migrate status names the log of the attempt; mend what it says and run the playbook again'
 STAYED = 'reboot it by hand, or run the playbook again'
-
-
-ASTRAY = ('see on the device\'s screen, or in its network, how far it came; balena-migrate device wait looks again whether it '
-          'is online in balena')
+ASTRAY = ('see on the device\'s screen, or in its network, how far it came; the playbook, run again, looks again whether it is '
+          'online in balena or back')
 
 
 def remedy(text: str, otherwise: str) -> str:
@@ -80,20 +79,16 @@ def of_verdict(seen: dict[str, Any], rehearsal: bool) -> End:
     if seen['came_back']:
         reason = status.get('reason') or status.get('msg') or 'no reason known'
         return End('back', '%s (stage: %s)' % (line(reason), line(status.get('stage') or 'unknown')), hint=BACK)
+    if seen.get('online'):
+        return End('online', line(seen['evidence']), line((seen.get('arrival') or {}).get('since') or ''))
     if not seen['left']:
         return End('failed', 'did not reboot: ' + line(seen['evidence']), hint=STAYED)
     if rehearsal:
         text = 'the old system should be back from the rehearsal: ' + line(seen['evidence'])
         return End('lost', text, seen.get('gone_since') or '', UNREACHABLE)
+    if seen.get('lost'):
+        return End('lost', line(seen['evidence']), seen.get('gone_since') or '', ASTRAY)
     return End('migrated', line(seen['evidence']), seen.get('gone_since') or '')
-
-
-def of_arrival(seen: dict[str, Any], before: dict[str, Any]) -> End:
-    """Judge a device that left its old system by what balena knows of it, and by its report so far."""
-    if seen.get('online'):
-        return End('online', line(seen.get('msg')), line(seen.get('since') or ''))
-    since = before.get('since') if before.get('fate') in ('migrated', 'lost') else ''
-    return End('lost', 'left its old system, but ' + line(seen.get('msg')), since or '', ASTRAY)
 
 
 def boot_id(document: dict[str, Any]) -> str:

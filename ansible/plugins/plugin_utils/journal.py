@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import tempfile
 import time
 from typing import Any, Iterator
 
@@ -48,6 +50,7 @@ class Journal:
         self._began = 0.0
         self._step: dict[str, Any] = {}
         self._aside = False
+        self._connection = action._connection
 
     @contextlib.contextmanager
     def step(self, name: str, rehearsal: bool = False, aside: bool = False) -> Iterator[Journal]:
@@ -62,14 +65,24 @@ class Journal:
         self._begin(name, rehearsal)
         try:
             yield self
-        except AnsibleConnectionFailure as error:
+        except Exception as error:
+            told = self._failed(error)
+            if told is error:
+                raise
+            raise told from error
+
+    def _failed(self, error: Exception) -> Exception:
+        """Note what was raised, and return what is to be raised on."""
+        fault = own_fault(self._connection)
+        if fault:
+            self._close('failed', 'failed', fault, error={'message': fault, 'hint': fate.OWN_FAULT})
+            return AnsibleActionFail('%s; this says nothing about the device: %s' % (fault, line(error)))
+        if isinstance(error, AnsibleConnectionFailure):
             hint = self._unreachable(str(error))
             # A host that Ansible takes for unreachable gets no further task, so none would be left to show the table.
-            raise AnsibleActionFail('the device can\'t be reached: %s; %s' % (line(error), hint),
-                                    result={'device_unreachable': True}) from error
-        except Exception as error:
-            self._close('failed', 'failed', line(error), error={'message': line(error), 'hint': fate.remedy(str(error), '')})
-            raise
+            return AnsibleActionFail('the device can\'t be reached: %s; %s' % (line(error), hint), result={'device_unreachable': True})
+        self._close('failed', 'failed', line(error), error={'message': line(error), 'hint': fate.remedy(str(error), '')})
+        return error
 
     def result(self, document: dict[str, Any], skipped: str = '') -> None:
         """Note a result/1; skipped says why check mode could not look."""
@@ -128,17 +141,6 @@ class Journal:
         self._doc['device_id'] = '' if removed else line(document.get('uuid') or '')
         changed = bool(document.get('changed'))
         self._close('converged', *self._standing(), changed=changed, changes=int(changed), evidence=line(document.get('msg', '')))
-
-    def arrival(self, document: dict[str, Any]) -> None:
-        """Note whether the device is online in balena, a device-arrival/1."""
-        if self._results is None:
-            return
-        self._doc['device_id'] = line(document.get('uuid') or '')
-        end = fate.of_arrival(document, self._doc)
-        about: dict[str, Any] = {'evidence': line(document.get('msg', ''))}
-        if end.fate == 'lost':
-            about['error'] = {'message': end.reason, 'hint': end.hint}
-        self._close('failed' if 'error' in about else 'converged', end.fate, end.reason, since=end.since, **about)
 
     def _begin(self, name: str, rehearsal: bool) -> None:
         try:
@@ -231,6 +233,19 @@ class Journal:
         for name, value in fate.facts(document).items():
             if value:
                 self._doc['facts'][name] = value
+
+
+def own_fault(connection: Any) -> str:
+    """Say what keeps this controller from connecting to anything: ssh then fails for every device, and none of them is lost."""
+    sockets = os.path.expanduser(getattr(connection, 'control_path_dir', None) or '')
+    for folder in filter(os.path.isdir, (os.path.dirname(C.DEFAULT_LOCAL_TMP), sockets)):
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(4096))
+                file.flush()
+        except OSError as error:
+            return 'this controller can\'t write its own files in %s: %s' % (folder, line(error))
+    return ''
 
 
 def _list(document: dict[str, Any], member: str) -> list[Any]:

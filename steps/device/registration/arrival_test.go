@@ -190,7 +190,7 @@ func TestWaitUnanswered(t *testing.T) {
 	b.api.Fail(balenaapi.Fault{At: "GET /v7/device", Times: 1000, Slow: time.Minute})
 	began := time.Now()
 	got := b.wait(Patience{Timeout: 700 * time.Millisecond, Interval: 20 * time.Millisecond})
-	if got.Online || got.Seen != "" || time.Since(began) > 10*time.Second {
+	if got.Online || got.Seen != "" || time.Since(began) > 10*time.Second || got.Trouble == "" || !strings.Contains(got.Msg, "could not be asked") {
 		t.Errorf("after %s: %+v", time.Since(began), got)
 	}
 }
@@ -202,7 +202,7 @@ func TestWaitRetryAfter(t *testing.T) {
 	b.api.Forget()
 	b.api.Fail(balenaapi.Fault{At: "GET /v7/device", Times: 1000, Status: 429, Header: map[string]string{"Retry-After": "3600"}})
 	got := b.wait(Patience{Timeout: time.Second, Interval: 20 * time.Millisecond})
-	if n := len(b.api.Requests("GET /v7/device")); n != 1 || got.Online || !strings.Contains(got.Msg, "could not be asked") || !strings.Contains(got.Trouble, "429") {
+	if n := len(b.api.Requests("GET /v7/device")); n != 1 || got.Online || !strings.Contains(got.Msg, "could not be asked") || !strings.Contains(got.Trouble, "429") || got.RetryAfter != 3600 {
 		t.Errorf("%d requests, want 1; %+v", n, got)
 	}
 }

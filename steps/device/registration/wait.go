@@ -111,6 +111,7 @@ func jitter(d time.Duration) time.Duration {
 func (w *watch) look(ctx context.Context) (time.Duration, error) {
 	d, err := w.client.Device(ctx, w.rec.UUID)
 	w.doc.Looks++
+	w.doc.RetryAfter = 0
 	var refused *balena.Refused
 	switch {
 	case err == nil:
@@ -119,12 +120,13 @@ func (w *watch) look(ctx context.Context) (time.Duration, error) {
 		return 0, nil
 	case errors.Is(err, balena.ErrPlain), errors.As(err, &refused) && !passing(refused.Status):
 		return 0, err
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && w.doc.Seen != "":
 		return 0, nil // the time is over; what was seen before counts
 	}
 	w.doc.Trouble = err.Error()
 	w.tell("no answer: " + w.doc.Trouble)
 	if refused != nil {
+		w.doc.RetryAfter = refused.After.Seconds()
 		return refused.After, nil
 	}
 	return 0, nil
