@@ -20,6 +20,8 @@ func TestRole(t *testing.T) {
 	t.Run("check mode goes to the end and writes nothing", func(t *testing.T) { testRoleCheck(t, b, d.in(t)) })
 	t.Run("a failure stops all later batches", func(t *testing.T) { testRoleCanary(t, b, d.in(t)) })
 	t.Run("variables are held to their specification", func(t *testing.T) { testRoleArguments(t, b, d.in(t)) })
+	t.Run("variables may be templates", func(t *testing.T) { testRoleTemplates(t, b, d.in(t)) })
+	t.Run("of_role belongs into the role", func(t *testing.T) { testOfRole(t, b, d.in(t)) })
 }
 
 // variables writes the role's variables into a file and returns the option that names it.
@@ -34,6 +36,39 @@ func variables(t *testing.T, vars map[string]any) []string {
 		t.Fatal(err)
 	}
 	return []string{"-e", "@" + path}
+}
+
+// testRoleTemplates: a step reads the variables by itself, and finds what Ansible's own templating would.
+func testRoleTemplates(t *testing.T, b bench, d *device) {
+	run := d.playbook(b, migrate, append(backupOnly(t, ""), variables(t, map[string]any{
+		"balena_migrate_backup_script": "", "balena_migrate_device_type": "{{ inventory_hostname }}-type", "balena_migrate_reboot_delay": "12",
+		"balena_migrate_rehearse": "yes", "balena_migrate_bin_dir": "{{ balena_migrate_work_dir }}/elsewhere",
+		"balena_migrate_options": map[string]any{"stage2": map[string]any{"log_device": "/dev/{{ inventory_hostname }}"}},
+	})...)...)
+	r := run.task(t, "Back up the data")
+	if r.State == "failed" {
+		t.Fatalf("the backup failed: %v", r.Result)
+	}
+	config := r.Result["config"].(map[string]any)
+	image, stage2 := config["image"].(map[string]any), config["stage2"].(map[string]any)
+	delay := config["reboot"].(map[string]any)["delay_s"]
+	if image["device_type"] != "device-type" || stage2["log_device"] != "/dev/device" || stage2["flash"] != false || delay != 12.0 {
+		t.Errorf("the device was given %v, %v, delay %v; want device-type, /dev/device, no flash, 12", image, stage2, delay)
+	}
+	if host, ok := r.Result["facts"].(map[string]any)["host"].(map[string]any); !ok || host["arch"] == "" {
+		t.Errorf("the facts of precheck did not get as far as the backup: %v", r.Result["facts"])
+	}
+	if bin := d.find("var/lib/balena-migrate/elsewhere"); !strings.Contains(bin, "-rwxr-xr-x") {
+		t.Errorf("no executable in the folder that was named:\n%s", bin)
+	}
+}
+
+func testOfRole(t *testing.T, b bench, d *device) {
+	before := d.sessions()
+	r := d.play(b, precheck+"    of_role: true\n").task(t, "Look")
+	if msg := r.text(t, "msg"); r.State != "failed" || !strings.Contains(msg, "balena_migrate_work_dir") || d.sessions() != before {
+		t.Errorf("%s, %q; want a failure that names the variable, and no look at the device", r.State, msg)
+	}
 }
 
 func testRoleBlocked(t *testing.T, b bench, d *device) {

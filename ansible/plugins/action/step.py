@@ -18,6 +18,7 @@ from ansible_collections.balena_community.migrate.plugins.plugin_utils.detached 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer, Remote
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.role import Role
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import OTHER_BOOT, Tool, binaries
 
 STEPS = ('precheck', 'prepare-image', 'collect-wifi', 'backup', 'build-initramfs', 'arm-boot', 'reboot')
@@ -29,6 +30,7 @@ ARGUMENTS: dict[str, Any] = {
     'config': {'type': 'dict', 'default': {}},
     'facts': {'type': 'dict', 'default': {}},
     'awaited': {'type': 'list', 'elements': 'str', 'default': []},
+    'of_role': {'type': 'bool', 'default': False},
 }
 
 
@@ -44,6 +46,8 @@ class ActionModule(ActionBase):
         """Run the step and return its result."""
         outcome = super().run(tmp, task_vars)
         checked, args = self.validate_argument_spec(ARGUMENTS)
+        if args['of_role']:
+            args.update(Role(self._templar, task_vars or {}).arguments(args['name'], self._task.check_mode))
         remote = Remote(self, args['connect_timeout'])
         remote.host = str((task_vars or {}).get('inventory_hostname') or remote.host)
         rehearsal = (args['config'].get('stage2') or {}).get('flash') is False

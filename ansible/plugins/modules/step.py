@@ -42,6 +42,14 @@ options:
     type: list
     elements: str
     default: []
+  of_role:
+    description:
+      - Take all but I(name) from the variables of the role C(migrate), and I(facts) from the step before, as the role does.
+      - Variables that are no templates cost the controller nothing, where templates in the arguments of a task are
+        compiled for each device and step.
+    type: bool
+    default: false
+    version_added: 1.1.0
   work_dir:
     description: Folder of the migration on the device.
     type: str

@@ -12,7 +12,7 @@ PREFIX = 'balena_migrate_'
 # The playbook's own variables, and what tasks of the role leave behind for later ones and for whoever uses the role.
 OTHERS = frozenset(PREFIX + name for name in (
     'hosts', 'serial',
-    'arrival', 'begun', 'device_config', 'fate', 'files', 'gate', 'image_copies', 'keyfiles', 'prepared', 'registration', 'result',
+    'begun', 'device_config', 'fate', 'files', 'gate', 'image_copies', 'keyfiles', 'prepared', 'registration', 'result',
 ))
 
 
