@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import this_run
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import Results
 
 ARGUMENTS = {
@@ -35,18 +36,27 @@ class ActionModule(ActionBase):
         left = set(task_vars.get('ansible_play_hosts') or [])
         out = [str(h) for h in task_vars.get('ansible_play_hosts_all') or [] if h not in left]
         failed = _failed(out, args['results'], task_vars)
-        total = failed + len(task_vars.get('ansible_play_batch') or [])
-        stop = 100.0 * failed > args['max_fail_percentage'] * total
-        msg = '%d of %d devices failed, %g %% are allowed' % (failed, total, args['max_fail_percentage'])
+        total = len(failed) + len(task_vars.get('ansible_play_batch') or [])
+        stop = 100.0 * len(failed) > args['max_fail_percentage'] * total
+        msg = '%d of %d devices failed, %g %% are allowed' % (len(failed), total, args['max_fail_percentage'])
         if stop:
             msg += ': no device goes on'
-        outcome.update(changed=False, stop=stop, failed_devices=failed, devices=total, msg=msg)
+        outcome.update(changed=False, stop=stop, failed_devices=len(failed), failed_hosts=failed, devices=total, msg=msg)
         return outcome
 
 
-def _failed(out: list[str], results: str, task_vars: dict[str, Any]) -> int:
-    """Count those that are out of the play, but for the ones that have nothing left to do."""
+def _failed(out: list[str], results: str, task_vars: dict[str, Any]) -> list[str]:
+    """Return those that are out of the play, but for the ones that have nothing left to do."""
     if not (out and results):
-        return len(out)
+        return out
     reports = Results(results, task_vars)
-    return sum((reports.load(host) or {}).get('fate') not in FINISHED for host in out)
+    return [host for host in out if not _finished(reports.load(host))]
+
+
+def _finished(report: dict[str, Any] | None) -> bool:
+    """Say whether a device arrived, or came back in this very run from a rehearsal that an earlier one had begun."""
+    if report is None:
+        return False
+    last = report['attempts'][-1]
+    rehearsed = report['fate'] == 'ready' and last['run'] == this_run() and last['steps'][-1:] and last['steps'][-1]['name'] == 'wait'
+    return report['fate'] in FINISHED or bool(rehearsed)

@@ -59,6 +59,11 @@ failed_devices:
   description: How many failed since the play began.
   type: int
   returned: always
+failed_hosts:
+  description: Their names.
+  type: list
+  elements: str
+  returned: always
 devices:
   description: How many these and those still in the batch are.
   type: int

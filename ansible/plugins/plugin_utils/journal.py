@@ -168,8 +168,8 @@ class Journal:
         self._state('pending', name + ' is under way')
 
     def _run(self) -> dict[str, Any]:
-        """Return the attempt of this run of ansible-playbook. Its local temporary folder is its own."""
-        run = hashlib.sha256(C.DEFAULT_LOCAL_TMP.encode()).hexdigest()[:12]
+        """Return the attempt of this run of ansible-playbook."""
+        run = this_run()
         attempts = self._doc['attempts']
         if attempts and attempts[-1]['run'] == run and attempts[-1]['check'] == self._check:
             return attempts[-1]
@@ -246,6 +246,11 @@ def own_fault(connection: Any) -> str:
         except OSError as error:
             return 'this controller can\'t write its own files in %s: %s' % (folder, line(error))
     return ''
+
+
+def this_run() -> str:
+    """Return the name of this run of ansible-playbook. Its local temporary folder is its own."""
+    return hashlib.sha256(C.DEFAULT_LOCAL_TMP.encode()).hexdigest()[:12]
 
 
 def _list(document: dict[str, Any], member: str) -> list[Any]:
