@@ -50,7 +50,7 @@ fuzz:
 ansible: dist
 	cd ansible && ANSIBLE_COLLECTIONS_PATHS=collections ansible-lint --offline --profile production
 	testdata/ansible/sanity.sh
-	$(GO) test -count=1 -timeout 40m ./testdata/ansible
+	$(GO) test -count=1 -timeout 40m -parallel 4 ./testdata/ansible
 	$(GO) test -count=1 -timeout 20m -run 'TestNothing|TestFleet' ./testdata/scale
 
 # A thousand devices, and what one costs the controller beside ssh, raw and command. It wants a quiet machine.

@@ -96,6 +96,7 @@ func (v *traveller) wantLooks(t *testing.T, before, least, most int) {
 // TestArrival: after the reboot a registered device is looked for at its address and in balena, and ends as online, back, or
 // lost. The time-out is so long that nothing ends by it unless a test says so.
 func TestArrival(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	d := b.newDevice(t)
 	rebooting(d)

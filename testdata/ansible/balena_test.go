@@ -145,6 +145,7 @@ func (d *device) config() map[string]any {
 }
 
 func TestBalena(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	d := b.newDevice(t)
 	for _, c := range []struct {

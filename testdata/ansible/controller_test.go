@@ -25,6 +25,7 @@ func elsewhere(t *testing.T, tree string) []string {
 
 // TestNewestAnsible runs the whole migration, and reruns, with the newest ansible-core that Debian offers.
 func TestNewestAnsible(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	tree := filepath.Join(cacheDir(t), "ansible-controller")
 	command(t, "", "./controller.sh", tree)

@@ -27,6 +27,7 @@ exec sh -c "$SSH_ORIGINAL_COMMAND"
 // TestDrops: a migration in which every single command to the device is lost twice, once on the way there and once on the
 // way back, comes to the same end as any other.
 func TestDrops(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	m := b.newMachine(t, "ForceCommand /bin/losing\n")
 	m.write("bin/losing", losing, 0o755)

@@ -153,6 +153,7 @@ func (o *operator) build(t *testing.T, line string) {
 
 // TestFirstHour is an operator's first hour, with the commands of README.md as they stand there.
 func TestFirstHour(t *testing.T) {
+	t.Parallel()
 	lines := readme(t, "README.md", "## A fleet")
 	if len(lines) != 4 || !strings.HasPrefix(lines[0], "make build dist && export PATH=") {
 		t.Fatalf("README.md's commands for a fleet are %q: the test below knows four", lines)

@@ -16,6 +16,7 @@ import (
 
 // TestResults: whatever becomes of a device, its file in the results directory says it.
 func TestResults(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	d := b.newDevice(t)
 	for _, c := range []struct {

@@ -14,6 +14,7 @@ import (
 const migrate = "../../ansible/migrate.yml"
 
 func TestRole(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	d := b.newDevice(t)
 	t.Run("a blocked device stops at precheck", func(t *testing.T) { testRoleBlocked(t, b, d.in(t)) })

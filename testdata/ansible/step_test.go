@@ -20,6 +20,7 @@ const skipAll = `[root, os, arch, kernel, secure-boot, boot-loader, grubenv, dis
           api, vpn, write-speed, disk-health]`
 
 func TestStep(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	d := b.newDevice(t)
 	t.Run("installed once, then one session per step", func(t *testing.T) { testInstall(t, b, d.in(t)) })

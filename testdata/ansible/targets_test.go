@@ -13,6 +13,7 @@ import (
 
 // TestTargets is about devices that are not as one would wish.
 func TestTargets(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	m := b.newMachine(t, "")
 	for _, c := range []struct {

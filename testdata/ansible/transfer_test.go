@@ -75,6 +75,7 @@ func (n *line) port() int { return n.Addr().(*net.TCPAddr).Port }
 
 // TestTransfer is about large files on their way to the device.
 func TestTransfer(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	d := b.newDevice(t)
 	t.Run("a copy that is cut goes on", func(t *testing.T) { testCut(t, b, d.in(t)) })
@@ -188,6 +189,7 @@ func testRate(t *testing.T, b bench, d *device) {
 
 // TestImageOnce: for two hosts the controller makes the image once, and both only verify it.
 func TestImageOnce(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	m := b.newMachine(t, "")
 	t.Run("pushed", func(t *testing.T) { testPushed(t, m) })

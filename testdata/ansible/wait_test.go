@@ -20,6 +20,7 @@ const waitTask = `
 `
 
 func TestWait(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	d := b.newDevice(t)
 	t.Run("the old system is back", func(t *testing.T) { testCameBack(t, b, d.in(t)) })

@@ -20,6 +20,7 @@ func confirm(more map[string]any) map[string]any {
 
 // TestWhole migrates a device from the first look to its silence, and runs the playbook again and again on the way.
 func TestWhole(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	m := b.newMachine(t, "")
 	t.Run("prepares and stops", func(t *testing.T) { testPrepares(t, m) })
