@@ -78,6 +78,9 @@ func (d *device) playbook(b bench, book string, args ...string) run {
 	if err != nil && !errors.As(err, &exit) {
 		d.t.Fatalf("ansible-playbook: %v", err)
 	}
+	if strings.Contains(string(out), "NoneType") {
+		d.t.Errorf("a failure is told as an exception that there was none of:\n%s", out)
+	}
 	return run{code: cmd.ProcessState.ExitCode(), screen: string(out), results: readRecord(d.t, record)}
 }
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import RESULTS, TOOL
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import LASTING, Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.patience import forget
@@ -55,9 +55,9 @@ class ActionModule(ActionBase):
         if not mistyped:
             return
         if report is not None and report.get('fate') in LASTING + ('back',):
-            raise AnsibleActionFail(mistyped)  # it says nothing about such a device
+            raise Failure(mistyped)  # it says nothing about such a device
         with Journal(self, args['results'], task_vars).step('variables'):
-            raise AnsibleActionFail(mistyped)
+            raise Failure(mistyped)
 
     def _finished(self, args: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
         seen = self._look(args, '')

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import document
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import BALENA, RESULTS
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.registrar import Registrar
 
@@ -42,7 +42,7 @@ class ActionModule(ActionBase):
         checked, args = self.validate_argument_spec(ARGUMENTS)
         task_vars = task_vars or {}
         if args['state'] == 'registered' and not args['fleet']:
-            raise AnsibleActionFail('fleet is missing: it is what a device is registered in')
+            raise Failure('fleet is missing: it is what a device is registered in')
         aside = args['state'] == 'removed'
         with Journal(self, args['results'], task_vars).step(STATES[args['state']], aside=aside) as journal:
             outcome.update(self._ask(args, Registrar(self, args, task_vars), journal))

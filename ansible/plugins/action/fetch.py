@@ -9,11 +9,11 @@ import shlex
 import tempfile
 from typing import Any, BinaryIO
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import PATIENCE, RESULTS
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.digest import of_file
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import SHELL, Remote
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import Results
 
@@ -45,7 +45,7 @@ class ActionModule(ActionBase):
         changed = False
         for source in args['src']:
             if not source.startswith('/'):
-                raise AnsibleActionFail('src is "%s", expected the absolute path of a file' % source)
+                raise Failure('src is "%s", expected the absolute path of a file' % source)
             to = os.path.join(folder, os.path.basename(source))
             new = self._fetch(remote, source, to, args['max_mib'] << 20)
             changed = changed or bool(new)
@@ -59,7 +59,7 @@ class ActionModule(ActionBase):
         done = remote.run('%s\nif [ ! -f %s ]; then exit 0; fi; wc -c <%s && digest %s' % ((SHELL,) + 3 * (shlex.quote(source),)))
         words = done.out.split()
         if done.rc != 0 or len(words) not in (0, 2):
-            raise AnsibleActionFail('look at %s on the device: %s' % (source, done.tail()))
+            raise Failure('look at %s on the device: %s' % (source, done.tail()))
         if not words:
             return None
         size = int(words[0])
@@ -86,7 +86,7 @@ class ActionModule(ActionBase):
             done = remote.run('tail -c +%d %s | head -c %d' % (at + 1, shlex.quote(source), count))
             piece = done.out.encode('utf-8', 'surrogateescape')
             if done.rc != 0 or len(piece) != count:
-                raise AnsibleActionFail('read %s on the device: %d of %d bytes from %d on: %s' % (
+                raise Failure('read %s on the device: %d of %d bytes from %d on: %s' % (
                     source, len(piece), count, at, done.err.strip()[-500:]))
             file.write(piece)
             at += count

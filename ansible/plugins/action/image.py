@@ -13,12 +13,12 @@ import subprocess
 from typing import Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import document
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import RESULTS
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.detached import follow
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.files import find
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer
@@ -79,11 +79,12 @@ class ActionModule(ActionBase):
                 outcome = self._prepare(folder, builds, data)
                 cache.write(json.dumps(outcome))
         if 'error' in outcome:
-            raise AnsibleActionFail(outcome['error'])
+            raise Failure(outcome['error'])
         return outcome
 
     def _prepare(self, folder: str, builds: str, data: bytes) -> dict[str, Any]:
-        argv = [controllers(builds), 'step', 'prepare-image', '--json', '--input', '-', '--work-dir', folder]
+        tool = controllers(builds, 'have every device prepare the image itself: balena_migrate_prepare_on=device')
+        argv = [tool, 'step', 'prepare-image', '--json', '--input', '-', '--work-dir', folder]
         if self._task.check_mode:
             argv.append('--check')
 

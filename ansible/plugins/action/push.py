@@ -8,11 +8,11 @@ from __future__ import annotations
 import shlex
 from typing import Any, NamedTuple
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import PATIENCE, RESULTS
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.digest import sha256
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.files import find
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import SHELL, Cargo, Remote
@@ -82,7 +82,7 @@ class ActionModule(ActionBase):
         outcome = super().run(tmp, task_vars)
         checked, args = self.validate_argument_spec(ARGUMENTS)
         if not args['dest'].startswith('/') or args['dest'].endswith('/'):
-            raise AnsibleActionFail('dest is "%s", expected the absolute path of a file' % args['dest'])
+            raise Failure('dest is "%s", expected the absolute path of a file' % args['dest'])
         with Journal(self, args['results'], task_vars or {}).step('copy') as journal:
             outcome.update(self._copy(args, task_vars or {}))
             journal.copied(outcome['changed'])
@@ -126,13 +126,13 @@ class ActionModule(ActionBase):
         done = remote.run('set -eu\n%s\n%s\n%s' % (SHELL, given, PROBE))
         said = done.out.split()
         if done.rc != 0 or len(said) != 5:
-            raise AnsibleActionFail('look at %s on the device: %s' % (cargo.dest, done.tail()))
+            raise Failure('look at %s on the device: %s' % (cargo.dest, done.tail()))
         return Seen(int(said[0]), said[1], said[2], int(said[3]) * 1024, int(said[4]))
 
     @staticmethod
     def _make_room(seen: Seen, size: int, args: dict[str, Any]) -> None:
         if seen.free + seen.have < size:
-            raise AnsibleActionFail(
+            raise Failure(
                 'no room for %s on the device: %d MiB are needed beside %s, %d MiB are free'
                 % (args['src'], (size >> 20) + 1, args['dest'], seen.free >> 20))
 
@@ -140,7 +140,7 @@ class ActionModule(ActionBase):
     def _change_mode(remote: Remote, dest: str, mode: str) -> None:
         done = remote.run('chmod %s %s' % (mode, shlex.quote(dest)))
         if done.rc != 0:
-            raise AnsibleActionFail('change the mode of %s on the device: %s' % (dest, done.tail()))
+            raise Failure('change the mode of %s on the device: %s' % (dest, done.tail()))
 
     @staticmethod
     def _difference(seen: Seen, outcome: dict[str, Any]) -> dict[str, str]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import document
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import PATIENCE, RESULTS, TOOL
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.detached import follow
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer, Remote
@@ -77,7 +77,7 @@ class ActionModule(ActionBase):
         """Order the reboot of the boot that is now. Should the answer be lost and another boot answer, it was done."""
         boot = remote.run('cat /proc/sys/kernel/random/boot_id').out.strip()
         if len(boot) != 36:
-            raise AnsibleActionFail('the device did not tell its boot id: "%s"' % line(boot))
+            raise Failure('the device did not tell its boot id: "%s"' % line(boot))
         answer = tool.run(self._argv(args), document.encode(asked), boot)
         if answer.rc != OTHER_BOOT:
             return answer

@@ -4,8 +4,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 
 
 def find(action: ActionBase, src: str, task_vars: dict[str, Any]) -> str:
@@ -18,9 +20,9 @@ def find(action: ActionBase, src: str, task_vars: dict[str, Any]) -> str:
     try:
         found = action._find_needle('files', src)
     except AnsibleError as error:
-        raise AnsibleActionFail(absent(src, task_vars)) from error
+        raise Failure(absent(src, task_vars)) from error
     if not os.path.isfile(found):
-        raise AnsibleActionFail('%s is not a file' % found)
+        raise Failure('%s is not a file' % found)
     return found
 
 

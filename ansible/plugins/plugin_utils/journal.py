@@ -14,11 +14,12 @@ import time
 from typing import Any, Iterator
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import fate
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line, now
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import NAME, Results
 
@@ -76,11 +77,11 @@ class Journal:
         fault = own_fault(self._connection)
         if fault:
             self._close('failed', 'failed', fault, error={'message': fault, 'hint': fate.OWN_FAULT})
-            return AnsibleActionFail('%s; this says nothing about the device: %s' % (fault, line(error)))
+            return Failure('%s; this says nothing about the device: %s' % (fault, line(error)))
         if isinstance(error, AnsibleConnectionFailure):
             hint = self._unreachable(str(error))
             # A host that Ansible takes for unreachable gets no further task, so none would be left to show the table.
-            return AnsibleActionFail('the device can\'t be reached: %s; %s' % (line(error), hint), result={'device_unreachable': True})
+            return Failure('the device can\'t be reached: %s; %s' % (line(error), hint), result={'device_unreachable': True})
         self._close('failed', 'failed', line(error), error={'message': line(error), 'hint': fate.remedy(str(error), '')})
         return error
 
@@ -148,7 +149,7 @@ class Journal:
             self._enter(name, rehearsal)
             self._results.save(self._host, self._doc, sync=False)
         except OSError as error:
-            raise AnsibleActionFail('the results directory on the controller can\'t be written, so nothing was begun: %s; mend '
+            raise Failure('the results directory on the controller can\'t be written, so nothing was begun: %s; mend '
                                     'it, or choose another with balena_migrate_results' % error) from error
 
     def _enter(self, name: str, rehearsal: bool) -> None:

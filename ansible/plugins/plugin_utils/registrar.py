@@ -8,11 +8,12 @@ import os
 import random
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import desk, document
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.files import absent
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer
@@ -34,11 +35,11 @@ class Registrar:
     def ask(self, verb: str, *options: str, **named: str) -> tuple[dict[str, Any], Answer]:
         """Run balena-migrate device and return its document; an option that is empty is left out."""
         named['ca'] = self._find(self._args['ca_file'])
-        argv = [desk.executable(self._args['binaries']), 'device', verb, self.name, '--json', '--state',
+        argv = ['device', verb, self.name, '--json', '--state',
                 beside(self._task_vars, self._args['registrations']), *options]
         argv += ['--%s=%s' % (name.replace('_', '-'), value) for name, value in named.items() if value]
         given, token = self._token(self._args['token_file'])
-        answer = desk.run(argv + given, token)
+        answer = desk.run(self._args['binaries'], argv + given, token)
         return document.decode(answer, 'device ' + verb), answer
 
     def _token(self, path: str) -> tuple[list[str], str | None]:
@@ -62,7 +63,7 @@ class Registrar:
             if path and os.path.isfile(os.path.join(folder, path)):
                 return os.path.join(folder, path)
         if path:
-            raise AnsibleActionFail(absent(path, self._task_vars))
+            raise Failure(absent(path, self._task_vars))
         return ''
 
 

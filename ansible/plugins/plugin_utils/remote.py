@@ -11,10 +11,10 @@ import shlex
 import time
 from typing import NamedTuple
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.patience import insist, watchful
 
 # digest FILE writes the SHA-256, or - where nothing on the device can tell.
@@ -147,7 +147,7 @@ class Remote:
                 return
             have = 0
             if final:
-                raise AnsibleActionFail('copy %s to %s on the device: it arrived damaged twice' % (cargo.local, cargo.dest))
+                raise Failure('copy %s to %s on the device: it arrived damaged twice' % (cargo.local, cargo.dest))
 
     def _send(self, cargo: Cargo, have: int) -> int:
         """Send from a whole block on, and give the file its name with the last piece; return DAMAGED if it is not ours."""
@@ -165,7 +165,7 @@ class Remote:
                     return DAMAGED
                 elif done.rc != 0:
                     hint = ' (%s)' % PERMISSION_HINT if 'ermission denied' in done.err else ''
-                    raise AnsibleActionFail('copy %s to %s on the device: %s%s' % (cargo.local, cargo.dest, done.tail(), hint))
+                    raise Failure('copy %s to %s on the device: %s%s' % (cargo.local, cargo.dest, done.tail(), hint))
                 elif last:
                     return 0
                 else:

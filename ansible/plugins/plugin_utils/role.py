@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import merge_hash
+
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 
 PREFIX = 'balena_migrate_'
 # The default of balena_migrate_bin_dir: the one variable that is a template unless its user says otherwise.
@@ -28,7 +29,7 @@ class Role:
     def value(self, name: str) -> Any:
         """Return a variable of the role, templated if its user made it a template."""
         if PREFIX + name not in self._vars:
-            raise AnsibleActionFail('of_role: there is no %s%s; it is for tasks of the role migrate only' % (PREFIX, name))
+            raise Failure('of_role: there is no %s%s; it is for tasks of the role migrate only' % (PREFIX, name))
         found = self._vars[PREFIX + name]
         return self._work + '/bin' if found == BIN_DIR else self._templar.template(found)
 

@@ -11,9 +11,8 @@ import platform
 import posixpath
 import shlex
 
-from ansible.errors import AnsibleActionFail
-
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.digest import sha256
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer, Cargo, Remote
 
 # uname -m to Go's name of the architecture. A 32-bit userland on a 64-bit kernel runs the 64-bit build: it is static.
@@ -41,7 +40,7 @@ def binaries(given: str = '') -> str:
     for place in map(os.path.expanduser, places):
         if builds(place):
             return place
-    raise AnsibleActionFail(
+    raise Failure(
         'no balena-migrate executables on the controller: looked for %s{%s} in %s; run "make dist" in the checkout, or '
         'name their folder in balena_migrate_binaries or %s'
         % (PREFIX, ','.join(sorted(set(MACHINES.values()))), ' and '.join(places), ENVIRONMENT))
@@ -53,14 +52,14 @@ def builds(folder: str) -> dict[str, str]:
     return {arch: path for arch, path in paths.items() if os.path.isfile(path)}
 
 
-def controllers(folder: str) -> str:
-    """Return the executable that the controller itself can run."""
+def controllers(folder: str, otherwise: str) -> str:
+    """Return the executable that the controller itself can run; otherwise says what helps where there is none."""
     machine = platform.machine()
     path = builds(folder).get(MACHINES.get(machine, ''))
     if platform.system() != 'Linux' or path is None:
-        raise AnsibleActionFail(
-            'this controller is a %s on %s, and %s has no executable for it; have every device prepare the image itself: '
-            'balena_migrate_prepare_on=device' % (machine, platform.system(), folder))
+        raise Failure(
+            'this controller is a %s on %s, and %s has executables for %s only; %s' % (
+                machine, platform.system(), folder, ', '.join(sorted(builds(folder))), otherwise))
     return path
 
 
@@ -84,7 +83,7 @@ class Tool:
             answer = self._remote.run(guard + self.command(argv), data)
         # A shell's test -x tells of noexec as well, so there the executable seems to be missing for ever.
         if answer.rc in (ABSENT, 126):
-            raise AnsibleActionFail(
+            raise Failure(
                 '%s on the device can\'t be executed: %s; if its file system is mounted noexec, choose another folder '
                 'with balena_migrate_bin_dir' % (self.path, answer.tail()))
         return answer
@@ -105,12 +104,12 @@ class Tool:
     def _install(self, machine: str) -> None:
         arch = MACHINES.get(machine)
         if arch is None:
-            raise AnsibleActionFail(
+            raise Failure(
                 'the device is of the kind "%s" (uname -m), but balena-migrate exists for %s only'
                 % (machine, ', '.join(sorted(MACHINES))))
         local = self._builds.get(arch)
         if local is None:
-            raise AnsibleActionFail(
+            raise Failure(
                 'the device is a %s and needs %s%s, but %s has only builds for %s; run "make dist" to get all'
                 % (machine, PREFIX, arch, self._folder, ', '.join(sorted(self._builds))))
         self._remote.place(Cargo(local, self.path, '0755', sha256(local)))
@@ -124,4 +123,4 @@ class Tool:
             'cd %s || exit; for old in balena-migrate-*; do [ "$old" = %s ] || rm -f "$old"; done; '
             'ln -s %s .link.$$ && mv -f .link.$$ balena-migrate' % (shlex.quote(self._bin_dir), name, name))
         if done.rc != 0:
-            raise AnsibleActionFail('name the new executable in %s on the device: %s' % (self._bin_dir, done.tail()))
+            raise Failure('name the new executable in %s on the device: %s' % (self._bin_dir, done.tail()))
