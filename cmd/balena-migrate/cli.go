@@ -49,6 +49,8 @@ type grammar struct {
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON schema of a document, or the documents' names."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 	Later   laterCmd   `cmd:"" name:"reboot-later" hidden:""`
+
+	VersionFlag kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 // common are the options of every command that works on a host.
@@ -81,7 +83,7 @@ func run(args []string, t terminal) int {
 	parser, err := kong.New(&g, kong.Name("balena-migrate"), kong.Writers(t.out, t.err), kong.UsageOnError(),
 		kong.Description("Turn a running Linux device into a balenaOS device, step by step. Every step is idempotent, reads JSON and writes JSON facts."),
 		kong.Exit(func(int) { helped = true }), // kong's own codes (80) are not ours
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Bind(t), kong.Vars{"steps": strings.Join(stepNames(), ",")})
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Bind(t), kong.Vars{"steps": strings.Join(stepNames(), ","), "version": "balena-migrate " + version})
 	if err != nil {
 		return report(t, args, "", err)
 	}
