@@ -20,24 +20,9 @@ options:
     description: Take every device for one that is to be worked on.
     type: bool
     default: false
-  work_dir:
-    description: Folder of the migration on the device.
-    type: str
-    default: /var/lib/balena-migrate
-  bin_dir:
-    description: Folder on the device with the executable.
-    type: str
-    default: /var/lib/balena-migrate/bin
-  binaries:
-    description: Folder on the controller with the executables, as for M(balena_community.migrate.step).
-    type: str
-    default: ''
-  results:
-    description:
-      - Folder on the controller in which what becomes of the device is kept, one JSON file per device, for C(balena-migrate
-        report). A relative one lies beside the inventory. Empty means that nothing is kept.
-    type: str
-    default: ''
+extends_documentation_fragment:
+  - balena_community.migrate.tool
+  - balena_community.migrate.results
 attributes:
   check_mode:
     support: full

@@ -45,29 +45,13 @@ options:
     description: Address of the API. Of a registered device the one it was registered with counts.
     type: str
     default: https://api.balena-cloud.com
-  token_file:
-    description: File on the controller with an API key of a user, mode 0600 or encrypted with ansible-vault.
-    type: str
-    default: ''
-  ca_file:
-    description: File on the controller with certificates that vouch for the API beside those the system trusts, PEM.
-    type: str
-    default: ''
-  registrations:
-    description:
-      - Folder on the controller in which registrations are kept. It holds keys. A relative one lies beside the inventory.
-    type: str
-    default: registrations
   binaries:
     description: Folder on the controller with the executables, as for M(balena_community.migrate.step).
     type: str
     default: ''
-  results:
-    description:
-      - Folder on the controller in which what becomes of the device is kept, one JSON file per device, for C(balena-migrate
-        report). A relative one lies beside the inventory. Empty means that nothing is kept.
-    type: str
-    default: ''
+extends_documentation_fragment:
+  - balena_community.migrate.balena
+  - balena_community.migrate.results
 attributes:
   check_mode:
     support: partial

@@ -24,18 +24,9 @@ options:
     description: How much of a file is fetched, in MiB. Of a larger one it is the end.
     type: int
     default: 16
-  connect_timeout:
-    description:
-      - Seconds for which a device that can't be reached, or is lost in between, is tried again, with longer and longer
-        pauses. A refused login and another host key are not tried again.
-    type: int
-    default: 0
-  results:
-    description:
-      - Folder on the controller in which what becomes of the device is kept, one JSON file per device, for C(balena-migrate
-        report). A relative one lies beside the inventory. Empty means that nothing is kept.
-    type: str
-    default: ''
+extends_documentation_fragment:
+  - balena_community.migrate.patience
+  - balena_community.migrate.results
 attributes:
   check_mode:
     support: full

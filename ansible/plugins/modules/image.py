@@ -37,12 +37,8 @@ options:
     description: Folder on the controller with the executables, as for M(balena_community.migrate.step).
     type: str
     default: ''
-  results:
-    description:
-      - Folder on the controller in which what becomes of the device is kept, one JSON file per device, for C(balena-migrate
-        report). A relative one lies beside the inventory. Empty means that nothing is kept.
-    type: str
-    default: ''
+extends_documentation_fragment:
+  - balena_community.migrate.results
 attributes:
   check_mode:
     support: full

@@ -50,33 +50,10 @@ options:
     type: bool
     default: false
     version_added: 1.1.0
-  work_dir:
-    description: Folder of the migration on the device.
-    type: str
-    default: /var/lib/balena-migrate
-  bin_dir:
-    description: Folder on the device for the executable. Executables of other versions there are removed.
-    type: str
-    default: /var/lib/balena-migrate/bin
-  binaries:
-    description:
-      - Folder on the controller with C(balena-migrate-linux-amd64), C(-386), C(-armv6), C(-armv7) and C(-arm64).
-      - Empty means C(BALENA_MIGRATE_BINARIES) of the environment, else C(roles/migrate/files) of the collection, else
-        C(dist) of the checkout the collection lies in.
-    type: str
-    default: ''
-  connect_timeout:
-    description:
-      - Seconds for which a device that can't be reached, or is lost in between, is tried again, with longer and longer
-        pauses. A refused login and another host key are not tried again.
-    type: int
-    default: 0
-  results:
-    description:
-      - Folder on the controller in which what becomes of the device is kept, one JSON file per device, for C(balena-migrate
-        report). A relative one lies beside the inventory. Empty means that nothing is kept.
-    type: str
-    default: ''
+extends_documentation_fragment:
+  - balena_community.migrate.tool
+  - balena_community.migrate.patience
+  - balena_community.migrate.results
 attributes:
   check_mode:
     support: full

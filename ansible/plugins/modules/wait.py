@@ -50,36 +50,10 @@ options:
     description: Seconds of the first pause between two looks at balena. The pauses grow to a minute.
     type: int
     default: 10
-  token_file:
-    description: File on the controller with an API key of a user, as for M(balena_community.migrate.device).
-    type: str
-    default: ''
-  ca_file:
-    description: File on the controller with certificates that vouch for the API beside those the system trusts, PEM.
-    type: str
-    default: ''
-  registrations:
-    description: Folder on the controller with the registration, as for M(balena_community.migrate.device).
-    type: str
-    default: registrations
-  work_dir:
-    description: Folder of the migration on the device.
-    type: str
-    default: /var/lib/balena-migrate
-  bin_dir:
-    description: Folder on the device with the executable.
-    type: str
-    default: /var/lib/balena-migrate/bin
-  binaries:
-    description: Folder on the controller with the executables, as for M(balena_community.migrate.step).
-    type: str
-    default: ''
-  results:
-    description:
-      - Folder on the controller in which what becomes of the device is kept, one JSON file per device, for C(balena-migrate
-        report). A relative one lies beside the inventory. Empty means that nothing is kept.
-    type: str
-    default: ''
+extends_documentation_fragment:
+  - balena_community.migrate.tool
+  - balena_community.migrate.balena
+  - balena_community.migrate.results
 attributes:
   check_mode:
     support: none
