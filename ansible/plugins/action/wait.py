@@ -35,7 +35,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 # A host whose turn comes late (more hosts than forks) is looked at for so long at least, in seconds.
-LEAST = 60
+LEAST = 30
 
 
 class Watch:
