@@ -158,6 +158,7 @@ func TestBalena(t *testing.T) {
 		{"online", testBalenaOnline},
 		{"lost on the way", testBalenaLost},
 		{"back on the old system", testBalenaBack},
+		{"back while others go on", testBalenaStopped},
 		{"a step that fails", testBalenaFailed},
 		{"a rehearsal", testBalenaRehearsal},
 		{"a removal that is refused", testBalenaStays},

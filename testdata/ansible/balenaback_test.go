@@ -2,6 +2,8 @@ package ansible
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -53,6 +55,24 @@ func testBalenaBack(t *testing.T, b bench, d *device, c *cloud) {
 	d.playbook(p, migrate, c.vars(t, args)...)
 	if again := c.only(t); again.UUID != uuid || d.config()["deviceApiKey"] != again.Key {
 		t.Errorf("the rerun registered %s, want %s, with its key on the device", again.UUID, uuid)
+	}
+}
+
+// testBalenaStopped: a device that comes back while another is still in the play stops that, and its registration goes all
+// the same.
+func testBalenaStopped(t *testing.T, b bench, d *device, c *cloud) {
+	p := b.play(t, d, "back", "")
+	confirmed := filepath.Join(t.TempDir(), "confirmed.ini")
+	if err := os.WriteFile(confirmed, []byte("device balena_migrate_confirm=true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := append(c.vars(t, nil), "-f", "1", "-i", confirmed, "-i", d.second(t, ""), "-e", `{"balena_migrate_serial": ["100%"]}`)
+	run := d.playbook(p, migrate, args...)
+	if r := d.report(t); r.Fate != schema.FateBack || r.DeviceID != "" || run.code != 2 {
+		t.Errorf("%s: %q, device_id %q, exit code %d; want back, none, 2\n%s", r.Fate, r.Reason, r.DeviceID, run.code, run.screen)
+	}
+	if all := c.Devices(); len(all) != 1 {
+		t.Errorf("%d devices are left in balena, want the other alone\n%s", len(all), run.screen)
 	}
 }
 

@@ -52,10 +52,10 @@ ExecStart=/bin/true
 ExecStop=/bin/sh /run/rot
 `
 
-// TestMigrationOfAFleet: machines of two kinds are registered in balena and migrated at once by one run of the playbook,
+// TestFleet: machines of two kinds are registered in balena and migrated at once by one run of the playbook,
 // until balena hears of them. One whose image is damaged comes back to its old system, is reported so, and leaves no
 // registration; another run leaves those that are through alone.
-func TestMigrationOfAFleet(t *testing.T) {
+func TestFleet(t *testing.T) {
 	art := build(t, Bookworm, BookwormEFI)
 	in, cloud := inputs(t, art), startAPI(t)
 	fleet := newFleet(t, art)
