@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/balena-community/balena-migrate/schema"
@@ -88,18 +87,9 @@ func (c *call) run(ctx context.Context) error {
 		} else if end, err := c.busy(); end {
 			return err
 		}
-		if err := pause(ctx, glances); err != nil {
+		if err := host.Sleep(ctx, glances); err != nil {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
 	}
 }
 
@@ -147,23 +137,13 @@ func (c *call) free(ctx context.Context, claim *host.Claim, work bool) (end bool
 func (c *call) changes(ctx context.Context) bool {
 	run := c.session.run
 	run.Check, run.Diff = true, false
-	for _, step := range sequence() {
-		if step.Name() == c.Name {
-			res, err := run.Converge(ctx, step, c.in)
-			return err != nil || len(res.Changes) > 0
-		}
-	}
-	return false
+	res, err := run.Converge(ctx, c.step(), c.in)
+	return err != nil || len(res.Changes) > 0
 }
 
 // inline runs the step in this process.
 func (c *call) inline(ctx context.Context) error {
-	for _, step := range sequence() {
-		if step.Name() == c.Name {
-			return c.finish(c.converge(ctx, step))
-		}
-	}
-	return &usageError{fmt.Errorf("step %q: there is none", c.Name)}
+	return c.finish(c.converge(ctx, c.step()))
 }
 
 // start begins the work. What an earlier one did that nobody was told of goes into the new one's result.
@@ -255,14 +235,9 @@ func (c stepCmd) converged(ctx context.Context, t terminal, d desk) error {
 		return err
 	}
 	s.run.Progress = d.reporter()
-	for _, step := range sequence() {
-		if step.Name() == c.Name {
-			res, err := s.converge(ctx, step)
-			if err == nil && res != nil {
-				d.amend(res)
-			}
-			return s.finish(res, err)
-		}
+	res, err := s.converge(ctx, c.step())
+	if err == nil && res != nil {
+		d.amend(res)
 	}
-	return &usageError{fmt.Errorf("step %q: expected one of %s", c.Name, strings.Join(stepNames(), ", "))}
+	return s.finish(res, err)
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps"
@@ -112,12 +112,13 @@ func (c stepCmd) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	for _, step := range sequence() {
-		if step.Name() == c.Name {
-			return s.finish(s.converge(ctx, step))
-		}
-	}
-	return &usageError{fmt.Errorf("step %q: expected one of %s", c.Name, strings.Join(stepNames(), ", "))}
+	return s.finish(s.converge(ctx, c.step()))
+}
+
+// step is the one that is named: the command line takes no other name.
+func (c stepCmd) step() steps.Step {
+	all := sequence()
+	return all[slices.IndexFunc(all, func(s steps.Step) bool { return s.Name() == c.Name })]
 }
 
 type disarmCmd struct {

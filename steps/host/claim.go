@@ -36,9 +36,8 @@ func (r *Rooted) Claim(name string, make bool) (*Claim, error) {
 	if err != nil {
 		return nil, named(err, name)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("%s: %w", name, ErrBusy)
+	if err := flock(f, name); err != nil {
+		return nil, err
 	}
 	return &Claim{f}, nil
 }

@@ -25,9 +25,17 @@ func (r *Rooted) Lock(dir string) (func(), error) {
 	if err != nil {
 		return nil, named(err, dir)
 	}
-	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = d.Close()
-		return nil, fmt.Errorf("work dir %s: %w", dir, ErrBusy)
+	if err := flock(d, "work dir "+dir); err != nil {
+		return nil, err
 	}
 	return func() { _ = d.Close() }, nil
+}
+
+// flock takes the lock of an open file, or closes it.
+func flock(f *os.File, what string) error {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return fmt.Errorf("%s: %w", what, ErrBusy)
+	}
+	return nil
 }

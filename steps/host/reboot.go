@@ -51,7 +51,7 @@ func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration, how
 	for parent := os.Getppid(); os.Getppid() == parent && parent != 1; {
 		time.Sleep(10 * time.Millisecond)
 	}
-	if !sleep(ctx, delay) {
+	if Sleep(ctx, delay) != nil {
 		return ctx.Err()
 	}
 	if err := r.passArgument(how.Argument); err != nil {
@@ -73,7 +73,7 @@ func (r *Rooted) RebootAfterParent(ctx context.Context, delay time.Duration, how
 		}
 		return fmt.Errorf("tell init to reboot: %w", err)
 	}
-	if !sleep(ctx, patience) {
+	if Sleep(ctx, patience) != nil {
 		return nil
 	}
 	unix.Sync()
@@ -106,18 +106,6 @@ func restart(how Restart) error {
 	_, _, errno := unix.Syscall6(unix.SYS_REBOOT, unix.LINUX_REBOOT_MAGIC1, unix.LINUX_REBOOT_MAGIC2,
 		unix.LINUX_REBOOT_CMD_RESTART2, uintptr(unsafe.Pointer(text)), 0, 0)
 	return fmt.Errorf("restart with %q: %w", how.Argument, errno) // on success it does not return
-}
-
-// sleep returns false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // initSignal is what makes init reboot: sysvinit and upstart take SIGINT as Ctrl-Alt-Del (init(8), inittab(5)).

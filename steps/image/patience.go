@@ -97,12 +97,8 @@ func (p patience) insist(ctx context.Context, try func() (bool, error)) error {
 		if err != nil {
 			return err
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
+		if err := host.Sleep(ctx, wait); err != nil {
+			return err
 		}
 	}
 }

@@ -33,9 +33,7 @@ func (l *look) readSpace() space {
 		return space{workFree: work, err: err}
 	}
 	s := space{workFree: work, bootFree: bootFree, workNeed: l.Config.Disk.MinFreeMB << 20}
-	if l.Facts.Image == nil && !l.imageInPlace() {
-		s.workNeed += l.image.packed + l.image.packed/10
-	}
+	s.workNeed += l.imageNeed()
 	archive := int64(archiveSize)
 	if f := l.Facts.Initramfs; f != nil {
 		archive = f.Size
@@ -56,17 +54,18 @@ func (l *look) readSpace() space {
 	return s
 }
 
-// imageInPlace says whether a prepared image lies where prepare-image would put it.
-func (l *look) imageInPlace() bool {
-	return l.Config.Image.Path == path.Join(l.WorkDir, "image.gz")
+// imageNeed is what prepare-image writes beside what is there; a prepared image may lie where it would put it.
+func (l *look) imageNeed() int64 {
+	if l.Facts.Image != nil || l.Config.Image.Path == path.Join(l.WorkDir, "image.gz") {
+		return 0
+	}
+	return l.image.packed + l.image.packed/10
 }
 
 // spaceForLoading is about kexec: all stays in the work dir, the image twice where it travels in the initramfs.
 func (l *look) spaceForLoading(free int64) space {
 	s := space{workFree: free, workNeed: l.Config.Disk.MinFreeMB << 20}
-	if l.Facts.Image == nil && !l.imageInPlace() {
-		s.workNeed += l.image.packed + l.image.packed/10
-	}
+	s.workNeed += l.imageNeed()
 	if l.Facts.Initramfs == nil {
 		s.workNeed += archiveSize + l.memory.carried
 	}

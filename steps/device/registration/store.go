@@ -76,20 +76,9 @@ func (s *Store) open(ctx context.Context, dir string) (func(), error) {
 		if !errors.Is(err, host.ErrBusy) {
 			return unlock, err
 		}
-		if err := sleep(ctx, lockPause); err != nil {
+		if err := host.Sleep(ctx, lockPause); err != nil {
 			return nil, fmt.Errorf("%s: in use by another process: %w", dir, err)
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/balena-community/balena-migrate/schema"
 	"github.com/balena-community/balena-migrate/steps/device/balena"
+	"github.com/balena-community/balena-migrate/steps/host"
 )
 
 // Patience is how a device is waited for.
@@ -90,7 +91,7 @@ func (w *watch) run(ctx context.Context) (*schema.DeviceArrival, error) {
 		if w.doc.Online || w.patience.Once || w.doc.Seen != "" && !w.doc.Registered {
 			return w.finish(), nil
 		}
-		if sleep(ctx, max(jitter(pause), after)) != nil {
+		if host.Sleep(ctx, max(jitter(pause), after)) != nil {
 			break
 		}
 		pause = min(pause*3/2, max(MaxPause, w.patience.Interval))
