@@ -66,7 +66,7 @@ func testBalenaStopped(t *testing.T, b bench, d *device, c *cloud) {
 	if err := os.WriteFile(confirmed, []byte("device balena_migrate_confirm=true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := append(c.vars(t, nil), "-f", "1", "-i", confirmed, "-i", d.second(t, ""), "-e", `{"balena_migrate_serial": ["100%"]}`)
+	args := append(c.vars(t, nil), "-f", "1", "-i", confirmed, "-i", d.also(t, "second", ""), "-e", `{"balena_migrate_serial": ["100%"]}`)
 	run := d.playbook(p, migrate, args...)
 	if r := d.report(t); r.Fate != schema.FateBack || r.DeviceID != "" || run.code != 2 {
 		t.Errorf("%s: %q, device_id %q, exit code %d; want back, none, 2\n%s", r.Fate, r.Reason, r.DeviceID, run.code, run.screen)

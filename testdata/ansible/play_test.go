@@ -111,6 +111,17 @@ func (d *device) inventory() string {
 	return path
 }
 
+// also is one more inventory, in which the device has a name, another than "device" perhaps, and variables.
+func (d *device) also(t *testing.T, name, vars string) string {
+	t.Helper()
+	line := strings.Replace(d.read(d.inventory()), "device ", name+" ", 1)
+	path := filepath.Join(t.TempDir(), "inventory.ini")
+	if err := os.WriteFile(path, []byte(strings.TrimSpace(line)+" "+vars+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func readRecord(t *testing.T, path string) []result {
 	t.Helper()
 	data, err := os.ReadFile(path)

@@ -107,11 +107,7 @@ func testResultBlocked(t *testing.T, b bench, d *device) {
 
 // testResultCheck: a dry run looks at all devices, whatever it finds on the first, and ends in a table.
 func testResultCheck(t *testing.T, b bench, d *device) {
-	second := filepath.Join(t.TempDir(), "second.ini")
-	line := strings.Replace(d.read(d.inventory()), "device ", "../second ", 1) // a name is no path
-	if err := os.WriteFile(second, []byte(strings.TrimSpace(line)+` balena_migrate_image_sha256=nonsense`), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	second := d.also(t, "../second", "balena_migrate_image_sha256=nonsense") // a name is no path
 	run := d.playbook(b, migrate, append(variables(t, map[string]any{
 		"balena_migrate_config_json": source(t, `{"apiKey":"canary-key"}`), "balena_migrate_image": source(t, string(hosttest.Image(t))),
 		"balena_migrate_skip_checks":     []string{"kernel", "boot-loader", "grubenv", "disk", "api", "vpn"},

@@ -133,20 +133,9 @@ func testRoleArguments(t *testing.T, b bench, d *device) {
 	}
 }
 
-// second is an inventory in which the device has another name, and variables of its own.
-func (d *device) second(t *testing.T, vars string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "second.ini")
-	line := strings.TrimSpace(strings.Replace(d.read(d.inventory()), "device ", "second ", 1)) + " " + vars + "\n"
-	if err := os.WriteFile(path, []byte(line), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // testRoleOneFails: Ansible forgets a failure in a file of tasks when the play is ended behind it.
 func testRoleOneFails(t *testing.T, b bench, d *device) {
-	second := d.second(t, "balena_migrate_config_json=/not/there.json")
+	second := d.also(t, "second", "balena_migrate_config_json=/not/there.json")
 	run := d.playbook(b, migrate, "-i", second, "-e", `{"balena_migrate_serial": ["100%"]}`)
 	if r := run.task(t, "Fail"); r.Host != "second" || run.code != 2 {
 		t.Errorf("the last to fail was %s, exit code %d; want second, 2:\n%s", r.Host, run.code, run.screen)
@@ -159,7 +148,7 @@ func testRoleOneFails(t *testing.T, b bench, d *device) {
 }
 
 func testRoleCanary(t *testing.T, b bench, d *device) {
-	run := d.playbook(b, migrate, "-i", d.second(t, ""))
+	run := d.playbook(b, migrate, "-i", d.also(t, "second", ""))
 	if r := run.task(t, "Look whether the device can be migrated"); r.Host != "device" || r.State != "failed" {
 		t.Errorf("%s was %s, want the first device alone to fail", r.Host, r.State)
 	}

@@ -198,18 +198,10 @@ func TestImageOnce(t *testing.T) {
 
 func testPushed(t *testing.T, m *machine) {
 	m.t = t
-	second := filepath.Join(m.dir, "second.ini")
-	line := strings.Replace(m.read(m.inventory()), "device ", "second ", 1)
-	if err := os.WriteFile(second, []byte(strings.TrimSpace(line)+" balena_migrate_work_dir=/fake/var/lib/second\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	second := m.also(t, "second", "balena_migrate_work_dir=/fake/var/lib/second")
 	delete(m.inputs, "balena_migrate_work_dir")
 	defer func() { m.inputs["balena_migrate_work_dir"] = "/fake/var/lib/balena-migrate" }()
-	first := filepath.Join(m.dir, "first.ini")
-	line = strings.TrimSpace(m.read(m.inventory())) + " balena_migrate_work_dir=/fake/var/lib/balena-migrate\n"
-	if err := os.WriteFile(first, []byte(line), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	first := m.also(t, "device", "balena_migrate_work_dir=/fake/var/lib/balena-migrate")
 	run := m.migrate(t, map[string]any{"balena_migrate_serial": 2}, "-i", first, "-i", second, "--tags", "prepare")
 	if run.code != 0 {
 		t.Fatalf("exit code %d:\n%s", run.code, run.screen)

@@ -8,38 +8,32 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleActionFail
 
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.action import Action
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import RESULTS, TOOL
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import FINISHED, line
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import LASTING, Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.patience import forget
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.probe import Look, look
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Remote
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import Results
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import Results, host_of
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import Tool, binaries
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.typos import unknown
 
-ARGUMENTS: dict[str, Any] = {**TOOL, **RESULTS, 'again': {'type': 'bool', 'default': False}}
-FINISHED = ('migrated', 'online')
 
-
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The begin action."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS: dict[str, Any] = {**TOOL, **RESULTS, 'again': {'type': 'bool', 'default': False}}
 
-    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+    def act(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Read the device's file and, if that says that it left its old system, look whether that is so."""
-        outcome = super().run(tmp, task_vars)
-        checked, args = self.validate_argument_spec(ARGUMENTS)
-        outcome.update(changed=False, finished=False, waiting=False, old_boot_id='', since=0, fate='', msg='to be worked on')
-        host = str((task_vars or {}).get('inventory_hostname'))
-        report = Results(args['results'], task_vars or {}).load(host) if args['results'] else None
-        self._refuse_typos(args, task_vars or {}, report)
+        outcome = {'changed': False, 'finished': False, 'waiting': False, 'old_boot_id': '', 'since': 0, 'fate': '',
+                   'msg': 'to be worked on'}
+        host = host_of(self, task_vars)
+        report = Results(args['results'], task_vars).load(host) if args['results'] else None
+        self._refuse_typos(args, task_vars, report)
         if report is None:
             return outcome
         outcome.update(fate=report.get('fate'), reason=line(report.get('reason', '')))
@@ -55,9 +49,9 @@ class ActionModule(ActionBase):
         if not mistyped:
             return
         if report is not None and report.get('fate') in LASTING + ('back',):
-            raise Failure(mistyped)  # it says nothing about such a device
+            raise AnsibleActionFail(mistyped)  # it says nothing about such a device
         with Journal(self, args['results'], task_vars).step('variables'):
-            raise Failure(mistyped)
+            raise AnsibleActionFail(mistyped)
 
     def _finished(self, args: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
         seen = self._look(args, '')
@@ -71,7 +65,8 @@ class ActionModule(ActionBase):
         seen = self._look(args, boot_id)
         if seen.kind == 'answer' and seen.boot_id == boot_id:
             return {}
-        return {'waiting': True, 'old_boot_id': boot_id, 'since': since, 'msg': 'it was told to reboot, and nobody saw yet what became of it: waiting for it'}
+        return {'waiting': True, 'old_boot_id': boot_id, 'since': since,
+                'msg': 'it was told to reboot, and nobody saw yet what became of it: waiting for it'}
 
     def _look(self, args: dict[str, Any], boot_id: str) -> Look:
         remote = Remote(self)

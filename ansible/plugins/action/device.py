@@ -6,47 +6,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleActionFail
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import document
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.action import Action
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import BALENA, RESULTS
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.registrar import Registrar
 
 # Names of the steps in the device's report, too.
 STATES = {'registered': 'register', 'removed': 'remove'}
-ARGUMENTS = {
-    **BALENA,
-    **RESULTS,
-    'state': {'type': 'str', 'required': True, 'choices': list(STATES)},
-    'fleet': {'type': 'str', 'default': ''},
-    'device_type': {'type': 'str', 'default': ''},
-    'os_version': {'type': 'str', 'default': ''},
-    'hostname': {'type': 'str', 'default': ''},
-    'api_url': {'type': 'str', 'default': 'https://api.balena-cloud.com'},
-    'binaries': {'type': 'str', 'default': ''},
-}
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The device action."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS: dict[str, Any] = {
+        **BALENA,
+        **RESULTS,
+        'state': {'type': 'str', 'required': True, 'choices': list(STATES)},
+        'fleet': {'type': 'str', 'default': ''},
+        'device_type': {'type': 'str', 'default': ''},
+        'os_version': {'type': 'str', 'default': ''},
+        'hostname': {'type': 'str', 'default': ''},
+        'api_url': {'type': 'str', 'default': 'https://api.balena-cloud.com'},
+        'binaries': {'type': 'str', 'default': ''},
+    }
 
-    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+    def act(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Ask balena, and return its answer."""
-        outcome = super().run(tmp, task_vars)
-        checked, args = self.validate_argument_spec(ARGUMENTS)
-        task_vars = task_vars or {}
         if args['state'] == 'registered' and not args['fleet']:
-            raise Failure('fleet is missing: it is what a device is registered in')
+            raise AnsibleActionFail('fleet is missing: it is what a device is registered in')
         aside = args['state'] == 'removed'
         with Journal(self, args['results'], task_vars).step(STATES[args['state']], aside=aside) as journal:
-            outcome.update(self._ask(args, Registrar(self, args, task_vars), journal))
-        return outcome
+            return self._ask(args, Registrar(self, args, task_vars), journal)
 
     def _ask(self, args: dict[str, Any], registrar: Registrar, journal: Journal) -> dict[str, Any]:
         options = ['--check'] if self._task.check_mode else []

@@ -9,57 +9,49 @@ import shlex
 import tempfile
 from typing import Any, BinaryIO
 
-from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleActionFail
 
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.action import Action
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import PATIENCE, RESULTS
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.digest import of_file
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import SHELL, Remote
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import Results
 
-ARGUMENTS: dict[str, Any] = {
-    **PATIENCE,
-    **RESULTS,
-    'src': {'type': 'list', 'elements': 'str', 'required': True},
-    'max_mib': {'type': 'int', 'default': 16},
-}
 PIECE = 1 << 20
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The fetch action."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS: dict[str, Any] = {
+        **PATIENCE,
+        **RESULTS,
+        'src': {'type': 'list', 'elements': 'str', 'required': True},
+        'max_mib': {'type': 'int', 'default': 16},
+    }
 
-    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+    def act(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Fetch what is there and differs."""
-        outcome = super().run(tmp, task_vars)
-        checked, args = self.validate_argument_spec(ARGUMENTS)
-        host = str((task_vars or {}).get('inventory_hostname'))
-        folder = Results(args['results'] or 'results', task_vars or {}).path(host)[:-len('.json')] + '.files'
-        remote = Remote(self, args['connect_timeout'])
-        remote.host = host
+        remote = Remote(self, args['connect_timeout'], task_vars)
+        folder = Results(args['results'] or 'results', task_vars).path(remote.host)[:-len('.json')] + '.files'
         got: list[str] = []
         changed = False
         for source in args['src']:
             if not source.startswith('/'):
-                raise Failure('src is "%s", expected the absolute path of a file' % source)
+                raise AnsibleActionFail('src is "%s", expected the absolute path of a file' % source)
             to = os.path.join(folder, os.path.basename(source))
             new = self._fetch(remote, source, to, args['max_mib'] << 20)
             changed = changed or bool(new)
             if new is not None:
                 got.append(to)
-        outcome.update(changed=changed, files=got, msg='%d files in %s' % (len(got), folder))
-        return outcome
+        return {'changed': changed, 'files': got, 'msg': '%d files in %s' % (len(got), folder)}
 
     def _fetch(self, remote: Remote, source: str, to: str, most: int) -> bool | None:
         """Return whether a file is new, None where the device has none. Of one that is too large the end is taken: it is a log."""
         done = remote.run('%s\nif [ ! -f %s ]; then exit 0; fi; wc -c <%s && digest %s' % ((SHELL,) + 3 * (shlex.quote(source),)))
         words = done.out.split()
         if done.rc != 0 or len(words) not in (0, 2):
-            raise Failure('look at %s on the device: %s' % (source, done.tail()))
+            raise AnsibleActionFail('look at %s on the device: %s' % (source, done.tail()))
         if not words:
             return None
         size = int(words[0])
@@ -86,7 +78,7 @@ class ActionModule(ActionBase):
             done = remote.run('tail -c +%d %s | head -c %d' % (at + 1, shlex.quote(source), count))
             piece = done.out.encode('utf-8', 'surrogateescape')
             if done.rc != 0 or len(piece) != count:
-                raise Failure('read %s on the device: %d of %d bytes from %d on: %s' % (
+                raise AnsibleActionFail('read %s on the device: %d of %d bytes from %d on: %s' % (
                     source, len(piece), count, at, done.err.strip()[-500:]))
             file.write(piece)
             at += count

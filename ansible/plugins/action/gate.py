@@ -7,32 +7,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.action import Action
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import FINISHED
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import this_run
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import Results
 
-ARGUMENTS = {
-    'max_fail_percentage': {'type': 'float', 'default': 0.0},
-    'results': {'type': 'str', 'default': ''},
-}
 
-# Who is there is not missed.
-FINISHED = ('migrated', 'online')
-
-
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The gate action."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS: dict[str, Any] = {
+        'max_fail_percentage': {'type': 'float', 'default': 0.0},
+        'results': {'type': 'str', 'default': ''},
+    }
 
-    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+    def act(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Count, and compare with what is allowed."""
-        outcome = super().run(tmp, task_vars)
-        checked, args = self.validate_argument_spec(ARGUMENTS)
-        task_vars = task_vars or {}
         left = set(task_vars.get('ansible_play_hosts') or [])
         out = [str(h) for h in task_vars.get('ansible_play_hosts_all') or [] if h not in left]
         failed = _failed(out, args['results'], task_vars)
@@ -41,8 +31,7 @@ class ActionModule(ActionBase):
         msg = '%d of %d devices failed, %g %% are allowed' % (len(failed), total, args['max_fail_percentage'])
         if stop:
             msg += ': no device goes on'
-        outcome.update(changed=False, stop=stop, failed_devices=len(failed), failed_hosts=failed, devices=total, msg=msg)
-        return outcome
+        return {'changed': False, 'stop': stop, 'failed_devices': len(failed), 'failed_hosts': failed, 'devices': total, 'msg': msg}
 
 
 def _failed(out: list[str], results: str, task_vars: dict[str, Any]) -> list[str]:

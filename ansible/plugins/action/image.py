@@ -9,47 +9,39 @@ import fcntl
 import hashlib
 import json
 import os
-import subprocess
 from typing import Any
 
 from ansible import constants as C
-from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleActionFail
 
-from ansible_collections.balena_community.migrate.plugins.plugin_utils import document
+from ansible_collections.balena_community.migrate.plugins.plugin_utils import desk, document
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.action import Action
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import RESULTS
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.detached import follow
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.files import find
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import beside
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import binaries, controllers
 
-ARGUMENTS: dict[str, Any] = {
-    **RESULTS,
-    'image': {'type': 'dict', 'required': True},
-    'balena': {'type': 'dict', 'default': {}},
-    'config_json': {'type': 'str', 'default': ''},
-    'cache': {'type': 'str', 'default': 'prepared'},
-    'binaries': {'type': 'str', 'default': ''},
-}
 
-
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The image action."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS: dict[str, Any] = {
+        **RESULTS,
+        'image': {'type': 'dict', 'required': True},
+        'balena': {'type': 'dict', 'default': {}},
+        'config_json': {'type': 'str', 'default': ''},
+        'cache': {'type': 'str', 'default': 'prepared'},
+        'binaries': {'type': 'str', 'default': ''},
+    }
 
-    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+    def act(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Prepare the image, unless it is prepared already."""
-        outcome = super().run(tmp, task_vars)
-        checked, args = self.validate_argument_spec(ARGUMENTS)
-        with Journal(self, args['results'], task_vars or {}).step('image') as journal:
-            outcome.update(self._image(args, task_vars or {}))
+        with Journal(self, args['results'], task_vars).step('image') as journal:
+            outcome = self._image(args, task_vars)
             journal.copied(outcome['changed'])
-        return outcome
+            return outcome
 
     def _image(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         image = {name: value for name, value in args['image'].items() if value}
@@ -79,7 +71,7 @@ class ActionModule(ActionBase):
                 outcome = self._prepare(folder, builds, data)
                 cache.write(json.dumps(outcome))
         if 'error' in outcome:
-            raise Failure(outcome['error'])
+            raise AnsibleActionFail(outcome['error'])
         return outcome
 
     def _prepare(self, folder: str, builds: str, data: bytes) -> dict[str, Any]:
@@ -88,11 +80,7 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             argv.append('--check')
 
-        def call(more: list[str]) -> Answer:
-            done = subprocess.run(argv + more, input=data, capture_output=True, check=False)
-            return Answer(done.returncode, done.stdout.decode('utf-8', 'replace'), done.stderr.decode('utf-8', 'replace'))
-
-        answer = follow(call, 'prepare-image', 'controller')
+        answer = follow(lambda more: desk.run(argv + more, data), 'prepare-image', 'controller')
         said = document.decode(answer, 'prepare-image on the controller')
         if answer.rc != 0 or said.get('failed'):
             return {'error': 'the image on the controller: ' + document.reason(said)}

@@ -8,23 +8,14 @@ from __future__ import annotations
 import shlex
 from typing import Any, NamedTuple
 
-from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleActionFail
 
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.action import Action
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import PATIENCE, RESULTS
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.digest import sha256
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.files import find
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import SHELL, Cargo, Remote
-
-ARGUMENTS: dict[str, Any] = {
-    **PATIENCE,
-    **RESULTS,
-    'src': {'type': 'str', 'required': True},
-    'dest': {'type': 'str', 'required': True},
-    'mode': {'type': 'str', 'default': '0600'},
-    'rate': {'type': 'int', 'default': 0},
-}
 
 # Writes size, digest, mode, the free KiB of the file system, and the size of what has arrived of the file so far. Parts of
 # other files of this name are removed. The digest is looked at only where the size is right. That of a large file is
@@ -70,29 +61,31 @@ class Seen(NamedTuple):
     have: int
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The push action."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS: dict[str, Any] = {
+        **PATIENCE,
+        **RESULTS,
+        'src': {'type': 'str', 'required': True},
+        'dest': {'type': 'str', 'required': True},
+        'mode': {'type': 'str', 'default': '0600'},
+        'rate': {'type': 'int', 'default': 0},
+    }
 
-    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+    def act(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Copy the file if it is missing or differs."""
-        outcome = super().run(tmp, task_vars)
-        checked, args = self.validate_argument_spec(ARGUMENTS)
         if not args['dest'].startswith('/') or args['dest'].endswith('/'):
-            raise Failure('dest is "%s", expected the absolute path of a file' % args['dest'])
-        with Journal(self, args['results'], task_vars or {}).step('copy') as journal:
-            outcome.update(self._copy(args, task_vars or {}))
+            raise AnsibleActionFail('dest is "%s", expected the absolute path of a file' % args['dest'])
+        with Journal(self, args['results'], task_vars).step('copy') as journal:
+            outcome = self._copy(args, task_vars)
             journal.copied(outcome['changed'])
-        return outcome
+            return outcome
 
     def _copy(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         # Decrypts a vaulted file into a temporary one; others are taken as they are.
         local = self._loader.get_real_file(find(self, args['src'], task_vars))
-        remote = Remote(self, args['connect_timeout'])
-        remote.host = str(task_vars.get('inventory_hostname') or remote.host)
+        remote = Remote(self, args['connect_timeout'], task_vars)
         try:
             return self._push(remote, local, args)
         finally:
@@ -126,13 +119,13 @@ class ActionModule(ActionBase):
         done = remote.run('set -eu\n%s\n%s\n%s' % (SHELL, given, PROBE))
         said = done.out.split()
         if done.rc != 0 or len(said) != 5:
-            raise Failure('look at %s on the device: %s' % (cargo.dest, done.tail()))
+            raise AnsibleActionFail('look at %s on the device: %s' % (cargo.dest, done.tail()))
         return Seen(int(said[0]), said[1], said[2], int(said[3]) * 1024, int(said[4]))
 
     @staticmethod
     def _make_room(seen: Seen, size: int, args: dict[str, Any]) -> None:
         if seen.free + seen.have < size:
-            raise Failure(
+            raise AnsibleActionFail(
                 'no room for %s on the device: %d MiB are needed beside %s, %d MiB are free'
                 % (args['src'], (size >> 20) + 1, args['dest'], seen.free >> 20))
 
@@ -140,7 +133,7 @@ class ActionModule(ActionBase):
     def _change_mode(remote: Remote, dest: str, mode: str) -> None:
         done = remote.run('chmod %s %s' % (mode, shlex.quote(dest)))
         if done.rc != 0:
-            raise Failure('change the mode of %s on the device: %s' % (dest, done.tail()))
+            raise AnsibleActionFail('change the mode of %s on the device: %s' % (dest, done.tail()))
 
     @staticmethod
     def _difference(seen: Seen, outcome: dict[str, Any]) -> dict[str, str]:

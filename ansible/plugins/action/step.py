@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleActionFail
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import document
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.action import Action
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import PATIENCE, RESULTS, TOOL
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.detached import follow
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer, Remote
@@ -22,38 +22,30 @@ from ansible_collections.balena_community.migrate.plugins.plugin_utils.role impo
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import OTHER_BOOT, Tool, binaries
 
 STEPS = ('precheck', 'prepare-image', 'collect-wifi', 'backup', 'build-initramfs', 'arm-boot', 'reboot')
-ARGUMENTS: dict[str, Any] = {
-    **TOOL,
-    **PATIENCE,
-    **RESULTS,
-    'name': {'type': 'str', 'required': True, 'choices': list(STEPS)},
-    'config': {'type': 'dict', 'default': {}},
-    'facts': {'type': 'dict', 'default': {}},
-    'awaited': {'type': 'list', 'elements': 'str', 'default': []},
-    'of_role': {'type': 'bool', 'default': False},
-}
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The step action."""
 
-    # True would make and remove a folder on the device for every task: three round trips.
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS: dict[str, Any] = {
+        **TOOL,
+        **PATIENCE,
+        **RESULTS,
+        'name': {'type': 'str', 'required': True, 'choices': list(STEPS)},
+        'config': {'type': 'dict', 'default': {}},
+        'facts': {'type': 'dict', 'default': {}},
+        'awaited': {'type': 'list', 'elements': 'str', 'default': []},
+        'of_role': {'type': 'bool', 'default': False},
+    }
 
-    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+    def act(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run the step and return its result."""
-        outcome = super().run(tmp, task_vars)
-        checked, args = self.validate_argument_spec(ARGUMENTS)
         if args['of_role']:
-            args.update(Role(self._templar, task_vars or {}).arguments(args['name'], self._task.check_mode))
-        remote = Remote(self, args['connect_timeout'])
-        remote.host = str((task_vars or {}).get('inventory_hostname') or remote.host)
+            args.update(Role(self._templar, task_vars).arguments(args['name'], self._task.check_mode))
+        remote = Remote(self, args['connect_timeout'], task_vars)
         rehearsal = (args['config'].get('stage2') or {}).get('flash') is False
-        with Journal(self, args['results'], task_vars or {}).step(args['name'], rehearsal) as journal:
-            outcome.update(self._step(remote, args, journal))
-        return outcome
+        with Journal(self, args['results'], task_vars).step(args['name'], rehearsal) as journal:
+            return self._step(remote, args, journal)
 
     def _step(self, remote: Remote, args: dict[str, Any], journal: Journal) -> dict[str, Any]:
         tool = Tool(remote, binaries(args['binaries']), args['bin_dir'])
@@ -77,7 +69,7 @@ class ActionModule(ActionBase):
         """Order the reboot of the boot that is now. Should the answer be lost and another boot answer, it was done."""
         boot = remote.run('cat /proc/sys/kernel/random/boot_id').out.strip()
         if len(boot) != 36:
-            raise Failure('the device did not tell its boot id: "%s"' % line(boot))
+            raise AnsibleActionFail('the device did not tell its boot id: "%s"' % line(boot))
         answer = tool.run(self._argv(args), document.encode(asked), boot)
         if answer.rc != OTHER_BOOT:
             return answer

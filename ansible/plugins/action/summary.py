@@ -6,14 +6,12 @@ import textwrap
 from typing import Any
 
 from ansible import constants as C
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.action import Action
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import RESULTS
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import Results
-
-ARGUMENTS: dict[str, Any] = {**RESULTS, 'once': {'type': 'bool', 'default': False}}
 
 # Those that need a person first. A device without a file was not reached by any run.
 ORDER = ('lost', 'failed', 'back', 'blocked', 'pending', 'ready', 'migrated', 'online', 'not begun')
@@ -24,18 +22,13 @@ WELL = 30
 BLOCKERS = 4
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The summary action."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS: dict[str, Any] = {**RESULTS, 'once': {'type': 'bool', 'default': False}}
 
-    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+    def act(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Read the directory and show the table."""
-        outcome = super().run(tmp, task_vars)
-        checked, args = self.validate_argument_spec(ARGUMENTS)
-        task_vars = task_vars or {}
         results = Results(args['results'] or 'results', task_vars)
         hosts = task_vars.get('ansible_play_hosts_all') or [task_vars.get('inventory_hostname')]
         reports = sorted((_report(results, str(host)) for host in hosts), key=lambda r: (ORDER.index(r['fate']), r['host']))
@@ -47,8 +40,7 @@ class ActionModule(ActionBase):
         if not (args['once'] and _shown(table)):
             Display().display(table)
         _remember(table)
-        outcome.update(changed=False, counts=counts, msg=said)
-        return outcome
+        return {'changed': False, 'counts': counts, 'msg': said}
 
 
 def _shown(table: str) -> bool:

@@ -11,8 +11,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.errors import AnsibleActionSkip
-from ansible.plugins.action import ActionBase
 
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.action import Action
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.arguments import BALENA, RESULTS, TOOL
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.journal import Journal
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.patience import forget
@@ -20,19 +20,6 @@ from ansible_collections.balena_community.migrate.plugins.plugin_utils.probe imp
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.registrar import Arrival, Registrar
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Remote
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import Tool, binaries
-
-ARGUMENTS: dict[str, Any] = {
-    **TOOL,
-    **RESULTS,
-    **BALENA,
-    'old_boot_id': {'type': 'str', 'required': True},
-    'since': {'type': 'int', 'default': 0},
-    'timeout': {'type': 'int', 'default': 1800},
-    'interval': {'type': 'int', 'default': 5},
-    'settle': {'type': 'int', 'default': 120},
-    'registered': {'type': 'bool', 'default': False},
-    'balena_interval': {'type': 'int', 'default': 10},
-}
 
 # A host whose turn comes late (more hosts than forks) is looked at for so long at least, in seconds.
 LEAST = 30
@@ -107,24 +94,31 @@ def judged(network: dict[str, Any], arrival: Arrival) -> dict[str, Any]:
     return dict(network, lost=True, evidence=evidence, arrival=arrival.said)
 
 
-class ActionModule(ActionBase):
+class ActionModule(Action):
     """The wait action."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
+    ARGUMENTS: dict[str, Any] = {
+        **TOOL,
+        **RESULTS,
+        **BALENA,
+        'old_boot_id': {'type': 'str', 'required': True},
+        'since': {'type': 'int', 'default': 0},
+        'timeout': {'type': 'int', 'default': 1800},
+        'interval': {'type': 'int', 'default': 5},
+        'settle': {'type': 'int', 'default': 120},
+        'registered': {'type': 'bool', 'default': False},
+        'balena_interval': {'type': 'int', 'default': 10},
+    }
 
-    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+    def act(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Look until there is a verdict or the time is over."""
-        outcome = super().run(tmp, task_vars)
-        checked, args = self.validate_argument_spec(ARGUMENTS)
         if self._task.check_mode:
             raise AnsibleActionSkip('check mode does not reboot')
         began = time.time()
         deadline = max((args['since'] or began) + args['timeout'], began + LEAST)
-        with Journal(self, args['results'], task_vars or {}).step('wait') as journal:
-            arrival = Arrival(Registrar(self, args, task_vars or {}), args['balena_interval']) if args['registered'] else None
-            outcome.update(online=False, lost=False, arrival={})
+        with Journal(self, args['results'], task_vars).step('wait') as journal:
+            arrival = Arrival(Registrar(self, args, task_vars), args['balena_interval']) if args['registered'] else None
+            outcome = {'online': False, 'lost': False, 'arrival': {}}
             outcome.update(self._watch(args, min(deadline, began + args['timeout']), arrival))
             journal.verdict(outcome)
         outcome.update(changed=False, waited=int(time.time() - began), msg=outcome['evidence'])

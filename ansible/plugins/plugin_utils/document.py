@@ -4,7 +4,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
+from ansible.errors import AnsibleActionFail
+
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer
 
 # How many of the last log lines go into the result of a failure.
@@ -24,7 +25,7 @@ def decode(answer: Answer, what: str) -> dict[str, Any]:
         document = None
     if isinstance(document, dict):
         return document
-    raise Failure(
+    raise AnsibleActionFail(
         '%s gave no JSON document: exit code %d, standard output "%s", standard error "%s"%s'
         % (what, answer.rc, _end(answer.out), _end(answer.err), _cause(answer)))
 

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 # The longest text that is kept of a device.
 LENGTH = 1000
+# Who is there is neither missed nor worked on.
+FINISHED = ('migrated', 'online')
 UNREACHABLE = 'see that it is on and in the network, that its address is right, and that ssh lets this controller in'
 # What ssh or sudo says of a mistake of the operator's, and what helps.
 REMEDIES = (

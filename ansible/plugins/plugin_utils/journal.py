@@ -14,21 +14,20 @@ import time
 from typing import Any, Iterator
 
 from ansible import constants as C
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import fate
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line, now
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import NAME, Results
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import NAME, Results, host_of
 
 # Older runs are counted, not kept.
 ATTEMPTS = 20
 # What a device may say at most: it is not ours.
 ITEMS = 200
 # True until the device answers again, whatever run begins.
-LASTING = ('migrated', 'online', 'lost')
+LASTING = fate.FINISHED + ('lost',)
 FACTS = {
     'hostname': '', 'os': '', 'os_id': '', 'os_version': '', 'kernel': '', 'arch': '', 'firmware': '', 'boot_method': '',
     'device_type': '', 'disk': '', 'disk_model': '', 'disk_bytes': 0, 'memory_bytes': 0, 'memory_need_bytes': 0,
@@ -40,7 +39,7 @@ class Journal:
     """The file of one device, for the length of one task."""
 
     def __init__(self, action: ActionBase, results: str, task_vars: dict[str, Any]) -> None:
-        self._host = str(task_vars.get('inventory_hostname') or action._play_context.remote_addr)
+        self._host = host_of(action, task_vars)
         self._address = str(action._play_context.remote_addr or self._host)
         self._groups = sorted(g for g in task_vars.get('group_names') or [] if g != 'ungrouped')
         self._check = bool(action._task.check_mode)
@@ -77,11 +76,11 @@ class Journal:
         fault = own_fault(self._connection)
         if fault:
             self._close('failed', 'failed', fault, error={'message': fault, 'hint': fate.OWN_FAULT})
-            return Failure('%s; this says nothing about the device: %s' % (fault, line(error)))
+            return AnsibleActionFail('%s; this says nothing about the device: %s' % (fault, line(error)))
         if isinstance(error, AnsibleConnectionFailure):
             hint = self._unreachable(str(error))
             # A host that Ansible takes for unreachable gets no further task, so none would be left to show the table.
-            return Failure('the device can\'t be reached: %s; %s' % (line(error), hint), result={'device_unreachable': True})
+            return AnsibleActionFail('the device can\'t be reached: %s; %s' % (line(error), hint), result={'device_unreachable': True})
         self._close('failed', 'failed', line(error), error={'message': line(error), 'hint': fate.remedy(str(error), '')})
         return error
 
@@ -149,7 +148,7 @@ class Journal:
             self._enter(name, rehearsal)
             self._results.save(self._host, self._doc, sync=False)
         except OSError as error:
-            raise Failure('the results directory on the controller can\'t be written, so nothing was begun: %s; mend '
+            raise AnsibleActionFail('the results directory on the controller can\'t be written, so nothing was begun: %s; mend '
                                     'it, or choose another with balena_migrate_results' % error) from error
 
     def _enter(self, name: str, rehearsal: bool) -> None:

@@ -13,11 +13,11 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.balena_community.migrate.plugins.plugin_utils import desk, document
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.fate import line
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.files import absent
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.files import find
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import beside
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import beside, host_of
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import binaries, controllers
 
 # Seconds: for one look at balena, and the longest pause between two.
 LOOK, LONGEST = 20, 60.0
@@ -27,44 +27,36 @@ class Registrar:
     """What asks balena for the device of a task."""
 
     def __init__(self, action: ActionBase, args: dict[str, Any], task_vars: dict[str, Any]) -> None:
-        self._loader = action._loader
+        self._action = action
         self._args = args
         self._task_vars = task_vars
-        self.name = str(task_vars.get('inventory_hostname') or action._play_context.remote_addr)
+        self.name = host_of(action, task_vars)
 
     def ask(self, verb: str, *options: str, **named: str) -> tuple[dict[str, Any], Answer]:
         """Run balena-migrate device and return its document; an option that is empty is left out."""
-        named['ca'] = self._find(self._args['ca_file'])
+        ca = self._args['ca_file']
+        named['ca'] = find(self._action, ca, self._task_vars) if ca else ''
         argv = ['device', verb, self.name, '--json', '--state',
                 beside(self._task_vars, self._args['registrations']), *options]
         argv += ['--%s=%s' % (name.replace('_', '-'), value) for name, value in named.items() if value]
         given, token = self._token(self._args['token_file'])
-        answer = desk.run(self._args['binaries'], argv + given, token)
+        tool = controllers(binaries(self._args['binaries']), 'run "make dist" to get all')
+        answer = desk.run([tool] + argv + given, token=token)
         return document.decode(answer, 'device ' + verb), answer
 
     def _token(self, path: str) -> tuple[list[str], str | None]:
         """Return what names the key: a plain file by its path, as its mode is looked at; a vaulted one is decrypted."""
         if not path:
             return [], None
-        path = self._find(path)
-        real = self._loader.get_real_file(path)
+        path = find(self._action, path, self._task_vars)
+        real = self._action._loader.get_real_file(path)
         if real == os.path.abspath(path):
             return ['--token-file=' + path], ''
         try:
             with open(real, encoding='utf-8') as file:
                 return [], file.read().strip()
         finally:
-            self._loader.cleanup_tmp_file(real)
-
-    def _find(self, path: str) -> str:
-        """Find a file as people mean it: from where they are, or from their inventory."""
-        path = os.path.expanduser(path)
-        for folder in (os.getcwd(), beside(self._task_vars, '')):
-            if path and os.path.isfile(os.path.join(folder, path)):
-                return os.path.join(folder, path)
-        if path:
-            raise Failure(absent(path, self._task_vars))
-        return ''
+            self._action._loader.cleanup_tmp_file(real)
 
 
 class Arrival:

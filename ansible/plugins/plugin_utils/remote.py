@@ -9,13 +9,14 @@ import os
 import posixpath
 import shlex
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.patience import insist, watchful
+from ansible_collections.balena_community.migrate.plugins.plugin_utils.results import host_of
 
 # digest FILE writes the SHA-256, or - where nothing on the device can tell.
 # take PART SEEK writes standard input into a file that is not finished, from a block of 64 KiB on. The place is given,
@@ -123,10 +124,10 @@ class Pace:
 class Remote:
     """The device of one task. With patience, in seconds, a connection that is lost is made anew."""
 
-    def __init__(self, action: ActionBase, patience: int = 0) -> None:
+    def __init__(self, action: ActionBase, patience: int = 0, task_vars: dict[str, Any] | None = None) -> None:
         self._action = action
         self._patience = patience
-        self.host = str(action._play_context.remote_addr)
+        self.host = host_of(action, task_vars or {})
         watchful(action._connection)
 
     def run(self, script: str, data: bytes = b'\n') -> Answer:
@@ -147,7 +148,7 @@ class Remote:
                 return
             have = 0
             if final:
-                raise Failure('copy %s to %s on the device: it arrived damaged twice' % (cargo.local, cargo.dest))
+                raise AnsibleActionFail('copy %s to %s on the device: it arrived damaged twice' % (cargo.local, cargo.dest))
 
     def _send(self, cargo: Cargo, have: int) -> int:
         """Send from a whole block on, and give the file its name with the last piece; return DAMAGED if it is not ours."""
@@ -165,7 +166,7 @@ class Remote:
                     return DAMAGED
                 elif done.rc != 0:
                     hint = ' (%s)' % PERMISSION_HINT if 'ermission denied' in done.err else ''
-                    raise Failure('copy %s to %s on the device: %s%s' % (cargo.local, cargo.dest, done.tail(), hint))
+                    raise AnsibleActionFail('copy %s to %s on the device: %s%s' % (cargo.local, cargo.dest, done.tail(), hint))
                 elif last:
                     return 0
                 else:

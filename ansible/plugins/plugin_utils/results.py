@@ -7,6 +7,7 @@ import tempfile
 from typing import Any
 from urllib.parse import quote
 
+from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 NAME = 'device-report/1'
@@ -18,6 +19,11 @@ def beside(task_vars: dict[str, Any], folder: str) -> str:
     """Return the path of a folder of the controller: a relative one lies beside the inventory, where that is a file."""
     inventory = str(task_vars.get('inventory_dir') or '')  # "None" for hosts that are named on the command line
     return os.path.join(inventory if os.path.isabs(inventory) else os.getcwd(), os.path.expanduser(folder))
+
+
+def host_of(action: ActionBase, task_vars: dict[str, Any]) -> str:
+    """Return the name of a task's device, as the inventory has it."""
+    return str(task_vars.get('inventory_hostname') or action._play_context.remote_addr)
 
 
 class Results:

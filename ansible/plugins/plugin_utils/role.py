@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import merge_hash
 
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 
 PREFIX = 'balena_migrate_'
 # The default of balena_migrate_bin_dir: the one variable that is a template unless its user says otherwise.
@@ -29,7 +29,7 @@ class Role:
     def value(self, name: str) -> Any:
         """Return a variable of the role, templated if its user made it a template."""
         if PREFIX + name not in self._vars:
-            raise Failure('of_role: there is no %s%s; it is for tasks of the role migrate only' % (PREFIX, name))
+            raise AnsibleActionFail('of_role: there is no %s%s; it is for tasks of the role migrate only' % (PREFIX, name))
         found = self._vars[PREFIX + name]
         return self._work + '/bin' if found == BIN_DIR else self._templar.template(found)
 
@@ -44,14 +44,14 @@ class Role:
             skip = found['config']['checks']['skip']
             found['config']['checks']['skip'] = skip + [c for c in self._own('awaiting_checks') if c not in skip]
         elif check:
-            found['awaited'] = self._own('awaited')
+            found['awaited'] = list(self._own('awaited'))
         return found
 
     def config(self) -> dict[str, Any]:
         """Return the migration/1 configuration that the variables describe; balena_migrate_options has the last word."""
         options = self.value('options')
         config = {
-            'image': self._image(), 'balena': self._balena(options), 'network': self._network(), 'backup': self._backup(),
+            'image': self._image(), 'balena': self._balena(), 'network': self._network(), 'backup': self._backup(),
             'stage2': {'flash': not self._yes('rehearse'), 'log_device': self.value('log_device')},
             'checks': {'skip': list(self.value('skip_checks'))},
             'reboot': {'delay_s': int(self.value('reboot_delay'))},
@@ -63,8 +63,9 @@ class Role:
         return {'path': self._copied('image', name), 'sha256': self.value('image_sha256'),
                 'device_type': self.value('device_type')}
 
-    def _balena(self, options: dict[str, Any]) -> dict[str, Any]:
-        there = self.value('config_json') or self._registers(options)
+    def _balena(self) -> dict[str, Any]:
+        # Only who brings no config.json pays for a template.
+        there = self.value('config_json') or boolean(self._own('registers'), strict=False)
         return {'config_json': self._input('config.json') if there else '', 'api_url': self.value('api_url')}
 
     def _network(self) -> dict[str, Any]:
@@ -91,11 +92,6 @@ class Role:
         return {'path': '', 'url': '%s/%s/image.gz' % (base.rstrip('/'), done.get('name', '')), 'version': '',
                 'sha256': done.get('sha256', ''), 'index': self._input('image.index.json')}
 
-    def _registers(self, options: dict[str, Any]) -> bool:
-        """Say whether the role registers the device, so that it gets a config.json of its own."""
-        return (self._yes('register') and bool(str(self.value('fleet'))) and not self.value('config_json')
-                and not (options.get('balena') or {}).get('config_json'))
-
     def _copied(self, name: str, to: str) -> str:
         """Return where a file of the controller goes on the device, '' where none was given."""
         return self._input(to) if self.value(name) else ''
@@ -110,5 +106,6 @@ class Role:
         """Return what a task of the role registered. That came from outside: it is never a template."""
         return self._vars.get(PREFIX + name) or {}
 
-    def _own(self, name: str) -> list[str]:
-        return list(self._templar.template(self._vars['__' + PREFIX + name]))
+    def _own(self, name: str) -> Any:
+        """Return what the role's vars conclude from its variables."""
+        return self._templar.template(self._vars['__' + PREFIX + name])

@@ -11,8 +11,9 @@ import platform
 import posixpath
 import shlex
 
+from ansible.errors import AnsibleActionFail
+
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.digest import sha256
-from ansible_collections.balena_community.migrate.plugins.plugin_utils.failure import Failure
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote import Answer, Cargo, Remote
 
 # uname -m to Go's name of the architecture. A 32-bit userland on a 64-bit kernel runs the 64-bit build: it is static.
@@ -40,7 +41,7 @@ def binaries(given: str = '') -> str:
     for place in map(os.path.expanduser, places):
         if builds(place):
             return place
-    raise Failure(
+    raise AnsibleActionFail(
         'no balena-migrate executables on the controller: looked for %s{%s} in %s; run "make dist" in the checkout, or '
         'name their folder in balena_migrate_binaries or %s'
         % (PREFIX, ','.join(sorted(set(MACHINES.values()))), ' and '.join(places), ENVIRONMENT))
@@ -57,7 +58,7 @@ def controllers(folder: str, otherwise: str) -> str:
     machine = platform.machine()
     path = builds(folder).get(MACHINES.get(machine, ''))
     if platform.system() != 'Linux' or path is None:
-        raise Failure(
+        raise AnsibleActionFail(
             'this controller is a %s on %s, and %s has executables for %s only; %s' % (
                 machine, platform.system(), folder, ', '.join(sorted(builds(folder))), otherwise))
     return path
@@ -83,7 +84,7 @@ class Tool:
             answer = self._remote.run(guard + self.command(argv), data)
         # A shell's test -x tells of noexec as well, so there the executable seems to be missing for ever.
         if answer.rc in (ABSENT, 126):
-            raise Failure(
+            raise AnsibleActionFail(
                 '%s on the device can\'t be executed: %s; if its file system is mounted noexec, choose another folder '
                 'with balena_migrate_bin_dir' % (self.path, answer.tail()))
         return answer
@@ -104,12 +105,12 @@ class Tool:
     def _install(self, machine: str) -> None:
         arch = MACHINES.get(machine)
         if arch is None:
-            raise Failure(
+            raise AnsibleActionFail(
                 'the device is of the kind "%s" (uname -m), but balena-migrate exists for %s only'
                 % (machine, ', '.join(sorted(MACHINES))))
         local = self._builds.get(arch)
         if local is None:
-            raise Failure(
+            raise AnsibleActionFail(
                 'the device is a %s and needs %s%s, but %s has only builds for %s; run "make dist" to get all'
                 % (machine, PREFIX, arch, self._folder, ', '.join(sorted(self._builds))))
         self._remote.place(Cargo(local, self.path, '0755', sha256(local)))
@@ -123,4 +124,4 @@ class Tool:
             'cd %s || exit; for old in balena-migrate-*; do [ "$old" = %s ] || rm -f "$old"; done; '
             'ln -s %s .link.$$ && mv -f .link.$$ balena-migrate' % (shlex.quote(self._bin_dir), name, name))
         if done.rc != 0:
-            raise Failure('name the new executable in %s on the device: %s' % (self._bin_dir, done.tail()))
+            raise AnsibleActionFail('name the new executable in %s on the device: %s' % (self._bin_dir, done.tail()))
