@@ -84,9 +84,10 @@ class Cargo:
     def script(self, at: int, last: bool) -> str:
         """Return the script that takes a piece from standard input; the last one gives the file its name."""
         part, dest = shlex.quote(self.part), shlex.quote(self.dest)
-        script = 'set -eu\n%s\n' % SHELL
+        # Standard input has to be read to its end, or ssh may lose the answer over a broken pipe.
+        script = "set -eu\ntrap 'cat >/dev/null' EXIT\n%s\n" % SHELL
         if at > 0:
-            script += 'if [ ! -f %s ]; then cat >/dev/null; there %s %d %s && exit 0; exit %d; fi\n' % (
+            script += 'if [ ! -f %s ]; then there %s %d %s && exit 0; exit %d; fi\n' % (
                 part, dest, self.size, self.digest, SHORT)
         script += 'take %s %d\n' % (part, at // BLOCK)
         if last:
