@@ -144,11 +144,7 @@ func playAll(t *testing.T, dir string, fleet map[string]*member, vars map[string
 	began := time.Now()
 	err := RunPlaybook(t.Context(), &out, dir, machines, vars, args...)
 	t.Logf("playbook on %v %v took %.1f s", slices.Sorted(maps.Keys(machines)), args, time.Since(began).Seconds())
-	for _, secret := range append(Secrets(), Canary, apiToken) {
-		if strings.Contains(out.String(), secret) {
-			t.Errorf("the playbook's output holds the secret %q", secret)
-		}
-	}
+	wantNoSecret(t, out.String())
 	return out.String(), err
 }
 

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -22,24 +21,27 @@ func play(t *testing.T, vm *VM, in Inputs, vars map[string]any, args ...string) 
 	began := time.Now()
 	err := vm.Playbook(t.Context(), &out, in, vars, args...)
 	t.Logf("playbook %v took %.1f s", args, time.Since(began).Seconds())
-	for _, secret := range append(Secrets(), Canary) {
-		if strings.Contains(out.String(), secret) {
-			t.Errorf("the playbook's output holds the secret %q", secret)
-		}
-	}
+	wantNoSecret(t, out.String())
 	return out.String(), err
 }
 
-// recap is the last line of a playbook's output: how many tasks changed something, and how many failed.
-var recap = regexp.MustCompile(`lab +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+)`)
+// wantNoSecret looks at what a playbook printed.
+func wantNoSecret(t *testing.T, out string) {
+	t.Helper()
+	for _, secret := range append(Secrets(), Canary, apiToken) {
+		if strings.Contains(out, secret) {
+			t.Errorf("the playbook's output holds the secret %q", secret)
+		}
+	}
+}
 
 func changed(t *testing.T, out string) string {
 	t.Helper()
-	m := recap.FindStringSubmatch(out)
-	if m == nil {
+	c, found := recaps(out)["lab"]
+	if !found {
 		t.Fatalf("no recap in\n%s", out)
 	}
-	return m[2]
+	return c.changed
 }
 
 // treeDigest sums up the old system's disk: every name, mode, owner and content, but for logs and what a running system
