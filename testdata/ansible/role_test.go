@@ -22,6 +22,7 @@ func TestRole(t *testing.T) {
 	t.Run("a failure stops all later batches", func(t *testing.T) { testRoleCanary(t, b, d.in(t)) })
 	t.Run("one of several that fails is the exit code", func(t *testing.T) { testRoleOneFails(t, b, d.in(t)) })
 	t.Run("variables are held to their specification", func(t *testing.T) { testRoleArguments(t, b, d.in(t)) })
+	t.Run("an unknown option is one of the variables", func(t *testing.T) { testRoleOption(t, b, d.in(t)) })
 	t.Run("variables may be templates", func(t *testing.T) { testRoleTemplates(t, b, d.in(t)) })
 	t.Run("of_role belongs into the role", func(t *testing.T) { testOfRole(t, b, d.in(t)) })
 }
@@ -130,6 +131,17 @@ func testRoleArguments(t *testing.T, b bench, d *device) {
 	run := d.playbook(b, migrate, variables(t, map[string]any{"balena_migrate_wifi": "some"})...)
 	if run.code != 2 || !strings.Contains(run.screen, "balena_migrate_wifi must be one of: all, listed, none") || d.sessions() != 0 {
 		t.Errorf("exit code %d after %d ssh sessions, want 2 after none:\n%s", run.code, d.sessions(), run.screen)
+	}
+}
+
+// testRoleOption: who wrote the option never gave any standard input, and is told where it is.
+func testRoleOption(t *testing.T, b bench, d *device) {
+	run := d.playbook(b, migrate, variables(t, map[string]any{"balena_migrate_options": map[string]any{"stage2": map[string]any{"flahs": false}}})...)
+	r := run.task(t, "Look whether the device can be migrated")
+	msg := r.text(t, "msg")
+	if r.State != "failed" || !strings.Contains(msg, "/config/stage2/flahs: found an unknown member, expected flash?") ||
+		!strings.Contains(msg, "hint: mend balena_migrate_options") || strings.Contains(run.screen, "standard input") {
+		t.Errorf("%s: %q; want a failure that names the option and balena_migrate_options\n%s", r.State, msg, run.screen)
 	}
 }
 

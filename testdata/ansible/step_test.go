@@ -234,8 +234,9 @@ func testUnusable(t *testing.T, b bench, d *device) {
 func testBadInput(t *testing.T, b bench, d *device) {
 	task := strings.Replace(precheck, "name: precheck", "name: precheck\n    config: {reboot: {delay_s: soon}}", 1)
 	r := d.play(b, task).task(t, "Look")
-	if r.Result["rc"] != 2.0 || !strings.Contains(r.text(t, "msg"), "/config/reboot/delay_s") {
-		t.Errorf("rc %v, message %q; want 2 and the pointer", r.Result["rc"], r.text(t, "msg"))
+	msg := r.text(t, "msg")
+	if r.Result["rc"] != 2.0 || !strings.Contains(msg, "/config/reboot/delay_s") || !strings.Contains(msg, "hint: mend this task's config") {
+		t.Errorf("rc %v, message %q; want 2, the pointer and where it was given", r.Result["rc"], msg)
 	}
 }
 

@@ -21,6 +21,8 @@ from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote im
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.role import Role
 from ansible_collections.balena_community.migrate.plugins.plugin_utils.tool import OTHER_BOOT, Tool, binaries
 
+# What a step's document is made of, of a task and of the role.
+SOURCES = {False: "this task's config or facts", True: 'balena_migrate_options or another variable of the role'}
 STEPS = ('precheck', 'prepare-image', 'collect-wifi', 'backup', 'build-initramfs', 'arm-boot', 'reboot')
 
 
@@ -55,7 +57,7 @@ class ActionModule(Action):
         else:
             data = document.encode(asked)
             answer = follow(lambda more: tool.run(self._argv(args) + more, data), args['name'], remote.host)
-        said = document.decode(answer, 'step ' + args['name'])
+        said = document.sourced(document.decode(answer, 'step ' + args['name']), SOURCES[args['of_role']])
         outcome = document.result(said, answer)
         outcome.update(installed=tool.installed, at=int(time.time()))
         if outcome.get('failed') and self._task.check_mode and args['awaited']:

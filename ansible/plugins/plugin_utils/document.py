@@ -10,6 +10,8 @@ from ansible_collections.balena_community.migrate.plugins.plugin_utils.remote im
 
 # How many of the last log lines go into the result of a failure.
 LOG_LINES = 20
+# What balena-migrate calls the document that it is given.
+INPUT = 'standard input'
 
 
 def encode(document: dict[str, Any]) -> bytes:
@@ -28,6 +30,15 @@ def decode(answer: Answer, what: str) -> dict[str, Any]:
     raise AnsibleActionFail(
         '%s gave no JSON document: exit code %d, standard output "%s", standard error "%s"%s'
         % (what, answer.rc, _end(answer.out), _end(answer.err), _cause(answer)))
+
+
+def sourced(document: dict[str, Any], source: str) -> dict[str, Any]:
+    """Say in a document that can't be used what it was made of: nobody who reads this gave any standard input."""
+    error = document.get('error')
+    if not isinstance(error, dict) or not str(error.get('message')).startswith(INPUT):
+        return document
+    told = {member: str(error.get(member, '')).replace(INPUT, source, 1) for member in ('message', 'hint')}
+    return dict(document, msg=told['message'], error=told)
 
 
 def result(document: dict[str, Any], answer: Answer) -> dict[str, Any]:
