@@ -17,11 +17,15 @@ import (
 // measured is how many devices the table is of; forks are the workers, so that each task is one round.
 const measured, forks = 40, 50
 
-// way is one way to run something that does nothing on all devices: a task, or ssh by itself.
+// way is one way to have all devices run something. Where most is said, it is held to so many times the processor time that
+// ansible.builtin.raw takes for what step runs.
 type way struct {
-	name, task string
-	env        string
+	name, task, env string
+	most            float64
 }
+
+// noTTY is for raw: these devices have no terminals.
+const noTTY = "ANSIBLE_SSH_USETTY=False"
 
 // roleStep is a task of the role, as far as it matters here.
 type roleStep struct {
@@ -66,21 +70,30 @@ const role, stepModule = "../../ansible/roles/migrate", "balena_community.migrat
 // bareTask is a step with nothing to carry and no report, for what the action itself costs.
 const bareTask = "balena_community.migrate.step: {name: backup}"
 
+// The two of raw that all others are told in: the cheapest there is, and the one whose device does what it does for a step.
+const raw, rawStep = 1, 2
+
 func ways(t *testing.T) []way {
 	t.Helper()
+	same, err := json.Marshal(stepCommand)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return []way{
-		{"ansible.builtin.debug, no connection", "ansible.builtin.debug: {msg: none}", ""},
-		{"ansible.builtin.raw", "ansible.builtin.raw: /bin/true", "ANSIBLE_SSH_USETTY=False"}, // a device has no terminals
-		{"balena_community.migrate.step, as the role runs it", roleTask(t), ""},
-		{"the same without configuration, facts and report", bareTask, ""},
-		{"ansible.builtin.command, pipelining", "ansible.builtin.command: /bin/true", "ANSIBLE_PIPELINING=1"},
-		{"ansible.builtin.command", "ansible.builtin.command: /bin/true", ""},
+		{"ansible.builtin.debug, no connection", "ansible.builtin.debug: {msg: none}", "", 0},
+		{"ansible.builtin.raw", "ansible.builtin.raw: /bin/true", noTTY, 0},
+		{"ansible.builtin.raw, of the step's own command", "ansible.builtin.raw: " + string(same), noTTY, 0},
+		{"balena_community.migrate.step, as the role runs it", roleTask(t), "", 1.3},
+		{"the same without configuration, facts and report", bareTask, "", 1.3},
+		{"ansible.builtin.command, pipelining", "ansible.builtin.command: /bin/true", "ANSIBLE_PIPELINING=1", 0},
+		{"ansible.builtin.command", "ansible.builtin.command: /bin/true", "", 0},
 	}
 }
 
 // TestController prints what a device and step costs the controller in each way, all in one run and taking turns, best of
 // three. It is (T(6 tasks) − T(1 task)) / 5 / devices, with connections that are open already. The devices are on the same
-// processors; what they do is the same in all ways, but for the step's own work, which is measured apart.
+// processors, and while one of them works Ansible asks each millisecond whether it is ready: so a step is held to a raw that
+// waits for the same work.
 func TestController(t *testing.T) {
 	c := newController(t)
 	f := c.controllers(t, measured)
@@ -105,20 +118,14 @@ func TestController(t *testing.T) {
 	t.Logf("ms per device and task: %d devices, %d forks, all on this machine's processors\n%-52s %8s %10s", measured, forks, "", "wall", "processor")
 	t.Logf("%-52s %8.1f", "ssh alone, ControlPersist", ms(floor))
 	for i, w := range all {
-		t.Logf("%-52s %8.1f %10.1f   %.2f, %.2f times raw", w.name, ms(wall[i]), ms(cpu[i]), ms(wall[i])/ms(wall[1]), ms(cpu[i])/ms(cpu[1]))
-	}
-	t.Logf("%-52s %8.1f", "the device's own part of a step", ms(work))
-	t.Logf("step: %.2f times raw in wall time, %.2f without what the device does; %.2f in the controller's processor time",
-		ms(wall[2])/ms(wall[1]), ms(wall[2]-work)/ms(wall[1]), ms(cpu[2])/ms(cpu[1]))
-	for i, most := range map[int]float64{2: mostFull, 3: mostBare} {
-		if ratio := ms(cpu[i]) / ms(cpu[1]); ratio > most {
-			t.Errorf("%s costs the controller %.2f times the processor time of ansible.builtin.raw, want at most %.2f", all[i].name, ratio, most)
+		t.Logf("%-52s %8.1f %10.1f   %.2f, %.2f times raw; %.2f, %.2f times raw of the step's command", w.name, ms(wall[i]), ms(cpu[i]),
+			ms(wall[i])/ms(wall[raw]), ms(cpu[i])/ms(cpu[raw]), ms(wall[i])/ms(wall[rawStep]), ms(cpu[i])/ms(cpu[rawStep]))
+		if ratio := ms(cpu[i]) / ms(cpu[rawStep]); w.most > 0 && ratio > w.most {
+			t.Errorf("%s costs the controller %.2f times the processor time of ansible.builtin.raw, want at most %.1f", w.name, ratio, w.most)
 		}
 	}
+	t.Logf("%-52s %8.1f", "the device's own part of a step", ms(work))
 }
-
-// The most that a step may cost, in the controller's processor time of ansible.builtin.raw: the goal.
-const mostFull, mostBare = 1.3, 1.3
 
 func rounds() int { return 3 }
 
@@ -133,7 +140,7 @@ func best(a, b time.Duration) time.Duration {
 }
 
 // stepCommand is what the step action runs, without Ansible.
-const stepCommand = `echo '{"schema":"migration/1"}' | /` + workDir + `/bin/balena-migrate step backup --json --input - --work-dir /` + workDir
+const stepCommand = `echo '{"schema":"migration/1"}' | /` + workDir + `/bin/balena-migrate step backup --json --input - --detach 5s --run-id a --work-dir /` + workDir
 
 // controllers are devices with this machine's own programs, Python among them, read-only. They keep their process 1.
 func (c *controller) controllers(t *testing.T, n int) *Fleet {

@@ -137,7 +137,7 @@ type run struct {
 	screen string
 	wall   time.Duration
 	cpu    time.Duration // of ansible-playbook and of what it waited for
-	memory memory
+	usage  usage
 }
 
 // play runs a playbook over a fleet, with nothing of the caller's own Ansible in the way.
@@ -165,9 +165,9 @@ func (c *controller) play(t *testing.T, f *Fleet, book string, args ...string) r
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	watch := watchMemory(cmd.Process.Pid, sockets)
+	watch := watchUsage(cmd.Process.Pid, sockets)
 	err = cmd.Wait()
-	r := run{wall: time.Since(began), memory: watch(), code: cmd.ProcessState.ExitCode()}
+	r := run{wall: time.Since(began), usage: watch(), code: cmd.ProcessState.ExitCode()}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)

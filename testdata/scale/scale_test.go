@@ -223,7 +223,8 @@ func (r run) log(t *testing.T, what string, devices int) {
 	t.Helper()
 	each := float64(devices * steps)
 	t.Logf("%s\n  %d devices: %.0f s, %.0f s of processor time; per device and step %.3f s, %.3f s of processor time\n"+
+		"  the first process alone, which waits for the others: %.0f s of processor time\n"+
 		"  memory: %d MiB for ansible-playbook with 50 workers and their ssh (%d MiB its first process), %d MiB for %d connections",
-		what, devices, r.wall.Seconds(), r.cpu.Seconds(), r.wall.Seconds()/each, r.cpu.Seconds()/each,
-		r.memory.ansible>>20, r.memory.parent>>20, r.memory.masters>>20, r.memory.count)
+		what, devices, r.wall.Seconds(), r.cpu.Seconds(), r.wall.Seconds()/each, r.cpu.Seconds()/each, r.usage.spin.Seconds(),
+		r.usage.ansible>>20, r.usage.parent>>20, r.usage.masters>>20, r.usage.count)
 }

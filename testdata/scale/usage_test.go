@@ -9,19 +9,22 @@ import (
 	"time"
 )
 
-// memory is the most that was seen of a run, in bytes. What processes share counts once (Pss, proc(5)).
-type memory struct {
+// usage is the most that was seen of a run. Memory is in bytes; what processes share counts once (Pss, proc(5)).
+type usage struct {
 	ansible int64 // ansible-playbook with its workers and their ssh
 	parent  int64 // its first process alone, resident
 	masters int64 // ssh's lasting connections
 	count   int   // how many of these there were
+	// spin is the processor time of the first process alone. With more devices than workers most of it asks again and again
+	// whether one of the workers is free.
+	spin time.Duration
 }
 
-// watchMemory looks every second until the function it returns is called.
-func watchMemory(pid int, sockets string) func() memory {
-	stop, done := make(chan bool), make(chan memory)
+// watchUsage looks every second until the function it returns is called.
+func watchUsage(pid int, sockets string) func() usage {
+	stop, done := make(chan bool), make(chan usage)
 	go func() {
-		var most memory
+		var most usage
 		for {
 			select {
 			case <-stop:
@@ -29,18 +32,19 @@ func watchMemory(pid int, sockets string) func() memory {
 				return
 			case <-time.After(time.Second):
 				now := look(pid, sockets)
-				most = memory{
+				most = usage{
 					ansible: max(most.ansible, now.ansible), parent: max(most.parent, now.parent),
 					masters: max(most.masters, now.masters), count: max(most.count, now.count),
+					spin: max(most.spin, now.spin),
 				}
 			}
 		}
 	}()
-	return func() memory { close(stop); return <-done }
+	return func() usage { close(stop); return <-done }
 }
 
-func look(pid int, sockets string) memory {
-	now := memory{parent: field(pid, "status", "VmRSS:")}
+func look(pid int, sockets string) usage {
+	now := usage{parent: field(pid, "status", "VmRSS:"), spin: processor(pid)}
 	for _, p := range family(pid) {
 		now.ansible += field(p, "smaps_rollup", "Pss:")
 	}
@@ -95,4 +99,17 @@ func field(pid int, file, name string) int64 {
 		}
 	}
 	return 0
+}
+
+// processor is what a process has used of the processors by itself: utime and stime, in ticks of a hundredth of a second.
+func processor(pid int) time.Duration {
+	data, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	_, rest, _ := bytes.Cut(data, []byte(") "))
+	fields := strings.Fields(string(rest))
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * time.Second / 100
 }
