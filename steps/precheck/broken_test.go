@@ -242,6 +242,22 @@ func TestOneFault(t *testing.T) {
 	}
 }
 
+// TestOverlayRemedy: who runs it in a container, or on a Raspberry Pi with raspi-config's overlay, has no RAID to name a disk of.
+func TestOverlayRemedy(t *testing.T) {
+	for root, want := range map[string]string{
+		" 0:50 / / rw,relatime shared:1 - overlay ": "switch the overlay off",
+		" 0:50 / / rw,relatime shared:1 - zfs ":     "disk.target",
+	} {
+		h, in := machines()[0].start(t)
+		change(t, h, mountinfo, rootMount, root)
+		blocked := converge(t, h, in).Blocked
+		i := slices.IndexFunc(blocked, func(b schema.Blocked) bool { return b.Check == "disk" })
+		if i < 0 || !strings.Contains(blocked[i].Remedy, want) {
+			t.Errorf("root on%s: %+v; want a disk blocker that says %q", root, blocked, want)
+		}
+	}
+}
+
 // breakAll makes every check block at once.
 func breakAll(t *testing.T, h *hosttest.Host, in *schema.Migration) {
 	t.Helper()

@@ -77,8 +77,7 @@ func (l *look) askDisk() answer {
 		if l.needsRoot(d.targetErr) {
 			return unknown("to read the partition table takes root rights")
 		}
-		return block(d.targetErr.Error(), "the system on one disk",
-			"leave disk.target empty where there is one disk; of a RAID, or where the kernel does not tell (zfs), name one of its disks there")
+		return block(d.targetErr.Error(), "the system on one disk", l.diskRemedy())
 	}
 	all := slices.Concat(l.askTarget(), l.askOneDisk(), l.askFileSystems())
 	if len(all) > 0 {
@@ -93,6 +92,15 @@ func (l *look) askDisk() answer {
 		return warn(got, "the disk has neither a serial number nor a disk signature: stage 2 knows it by its size only")
 	}
 	return pass("%s", got)
+}
+
+// diskRemedy is for a root that leads to no disk. Below an overlay it is another than what can be seen and written.
+func (l *look) diskRemedy() string {
+	if m, _, err := l.site.Locate("/"); err == nil && m.Type == "overlay" {
+		return "in a container: run it on the device itself; a root below an overlay (raspi-config's overlay file system, overlayroot, " +
+			"a live system): switch the overlay off and reboot"
+	}
+	return "leave disk.target empty where there is one disk; of a RAID, or where the kernel does not tell (zfs), name one of its disks there"
 }
 
 func describe(d schema.Disk) string {
