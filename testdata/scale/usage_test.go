@@ -15,8 +15,8 @@ type usage struct {
 	parent  int64 // its first process alone, resident
 	masters int64 // ssh's lasting connections
 	count   int   // how many of these there were
-	// spin is the processor time of the first process alone. With more devices than workers most of it asks again and again
-	// whether one of the workers is free.
+	// spin is the processor time of the first process alone. It hands out the work, and where all workers are busy it asks them
+	// every tenth of a millisecond whether they still are.
 	spin time.Duration
 }
 
